@@ -1,0 +1,91 @@
+"""The harness: k samples a question -> score -> one record a sample, in Parquet.
+
+Unlike lm-eval it keeps every sample with its length, finish reason and verdict, so that averages, pass@k, chain lengths and re-scoring are
+functions of the file and nothing is generated twice. Each benchmark is written when it is done; a killed evaluation goes on with the next.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+from evals.benchmarks import BENCHMARKS
+from repro.models.generate import generate
+from repro.models.load import encode_chat, load_model, load_tokenizer
+
+VERSION = 1  # of the stage; raise it when a change here makes other records
+
+
+def evaluate(config: dict[str, Any], verifier, model_path: Path, work: Path, label: str) -> dict[str, Any]:
+    """Score the checkpoint on ``config['eval']['benchmarks']`` and write ``work/samples.parquet``. Returns facts for the manifest.
+
+    Columns: benchmark, benchmark_version, question_id, level, sample_index, prompt_hash, gold, response, tokens, finish_reason (stop | length),
+    extracted, correct, rule, reason, verifier_version.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from tqdm import tqdm
+
+    settings = config["eval"]
+    tokenizer = load_tokenizer(model_path)
+    model = load_model(model_path)
+    parts = [work / f".{name}.parquet" for name in settings["benchmarks"]]
+    total = settings["questions"] * settings["samples"] * len(parts)
+    with tqdm(total=total, desc=f"eval {label}", unit="sample", mininterval=0.5, disable=None) as bar:
+        for name, part in zip(settings["benchmarks"], parts, strict=True):
+            if part.exists():
+                bar.update(settings["questions"] * settings["samples"])
+                continue
+            draft = part.with_suffix(".tmp")
+            pq.write_table(pa.Table.from_pylist(_score(settings, name, verifier, model, tokenizer, bar.update)), draft)
+            os.replace(draft, part)
+    table = pa.concat_tables([pq.read_table(part) for part in parts])
+    pq.write_table(table, work / "samples.parquet")
+    for part in parts:
+        part.unlink()
+    return {"tokens": int(sum(table["tokens"].to_pylist())), "samples": table.num_rows}
+
+
+def _score(settings: dict[str, Any], name: str, verifier, model, tokenizer, progress) -> list[dict[str, Any]]:
+    """The records of one benchmark."""
+    benchmark = BENCHMARKS[name]
+    questions = [q for q in benchmark.questions(settings["questions"]) for _ in range(settings["samples"])]
+    prompts = [encode_chat(tokenizer, q.prompt) for q in questions]
+    # The seed depends on the benchmark's name, so that adding or dropping one leaves the others' samples as they were.
+    seed = int.from_bytes(hashlib.sha256(f"{settings['seed']}/{name}".encode()).digest()[:4], "little")
+    completions = generate(
+        model,
+        tokenizer,
+        prompts,
+        max_tokens=settings["max_tokens"],
+        temperature=settings["temperature"],
+        top_p=settings["top_p"],
+        seed=seed,
+        batch_size=settings["batch_size"],
+        progress=progress,
+    )
+    texts = tokenizer.batch_decode(completions, skip_special_tokens=True)
+    truncated = [c[-1:] != [tokenizer.eos_token_id] for c in completions]
+    verdicts = verifier.verify_batch([q.gold for q in questions], texts, task=[q.task for q in questions], truncated=truncated)
+    return [
+        {
+            "benchmark": name,
+            "benchmark_version": benchmark.version,
+            "question_id": question.id,
+            "level": question.level,
+            "sample_index": i % settings["samples"],
+            "prompt_hash": hashlib.sha256(str(prompts[i]).encode()).hexdigest()[:16],
+            "gold": question.gold,
+            "response": texts[i],
+            "tokens": len(completions[i]),
+            "finish_reason": "length" if truncated[i] else "stop",
+            "extracted": verdicts[i].extracted,
+            "correct": verdicts[i].correct,
+            "rule": verdicts[i].rule,
+            "reason": verdicts[i].reason,
+            "verifier_version": verdicts[i].version,
+        }
+        for i, question in enumerate(questions)
+    ]

@@ -1,0 +1,59 @@
+"""Entry of ``python -m repro``: compose, validate, run one cell; Hydra repeats it for the cells of a sweep.
+
+Differs from a plain Hydra application in how it ends: bad input is one line and exit code 2, a failed cell keeps its traceback in its own
+log and the sweep goes on, and the exit code is 1 if any cell failed.
+
+    python -m repro --help
+    python -m repro +experiment=quickstart
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+
+from repro.config import plain, register
+
+register()
+OmegaConf.register_new_resolver("cell_dir", lambda *, _root_: _cell_dir(_root_), replace=True)
+
+
+def _cell_dir(root: DictConfig) -> str:
+    from repro.pipeline import cell_dir
+
+    return cell_dir(plain(OmegaConf.masked_copy(root, [key for key in root if key != "hydra"])))
+
+
+@hydra.main(config_path="../conf", config_name="config", version_base="1.3")
+def task(config: DictConfig) -> None:
+    from repro.sweep import run_in_sweep
+
+    run_in_sweep(config)
+
+
+def main() -> None:
+    """Run, and turn every refusal into one line on stderr and exit code 2."""
+    from repro.errors import explain
+    from repro.sweep import exit_code
+
+    wanted_full = os.environ.get("HYDRA_FULL_ERROR")
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting with 1
+    try:
+        task()
+    except KeyboardInterrupt:
+        print("repro: interrupted; the same command continues where it was", file=sys.stderr)
+        sys.exit(130)
+    except Exception as error:
+        line = explain(error)
+        if line is None or wanted_full:
+            raise
+        print(f"repro: {line}", file=sys.stderr)
+        sys.exit(2)
+    sys.exit(exit_code())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,275 @@
+"""The typed schema of the configuration: every key, its type, its unit; and the checks that types cannot express.
+
+Registered with Hydra as ``schema``, so an unknown key or a wrong type fails while composing, before any work. Values live in ``conf/`` (the
+only place with numbers); here are only names. ``validate`` refuses impossible combinations. Imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Optional
+
+from omegaconf import MISSING, DictConfig, OmegaConf
+
+from repro.rewards.terms import (
+    ClassicTerm,
+    CosineTerm,
+    LengthScaledTerm,
+    OverlongTerm,
+    RandomTerm,
+    RepetitionTerm,
+    SequenceRepetitionTerm,
+    ZeroRLTerm,
+    validate_streams,
+)
+
+
+class ConfigError(ValueError):
+    """A configuration that must not run. The message is one line: key, value, what is allowed."""
+
+
+@dataclass
+class MicroModel:
+    """A small model trained from scratch on the micro world (``repro.models.pretrain``)."""
+
+    architecture: str = MISSING  # llama | qwen2
+    hidden_size: int = MISSING
+    layers: int = MISSING
+    heads: int = MISSING
+    kv_heads: int = MISSING
+    intermediate_size: int = MISSING
+    context: int = MISSING  # tokens
+    mixture: str = MISSING  # general | mathematics: the corpus that sets the habits
+    skill_steps: int = MISSING  # optimizer steps on full searches
+    mixture_steps: int = MISSING  # optimizer steps on the mixture
+    batch_size: int = MISSING  # documents a step
+    learning_rate: float = MISSING
+    mixture_learning_rate: float = MISSING
+    seed: int = MISSING
+    shipped: bool = MISSING  # take the checkpoint that ships with the project instead of training it again
+
+
+@dataclass
+class ModelConfig:
+    name: str = MISSING  # label in tables
+    path: Optional[str] = None  # hub id or local folder; null: the micro model below
+    revision: Optional[str] = None  # commit of the hub repository
+    micro: Optional[MicroModel] = None
+
+
+@dataclass
+class DataConfig:
+    name: str = MISSING
+    train_size: int = MISSING  # problems in the train set
+    seed: int = MISSING  # draws the problems; splits stay disjoint whatever it is
+
+
+@dataclass
+class SFTConfig:
+    name: str = MISSING  # `none` skips the stage
+    style: Optional[str] = None  # chain style of the teacher
+    samples_per_problem: int = MISSING  # N of rejection sampling
+    epochs: int = MISSING
+    batch_size: int = MISSING  # sequences an optimizer step
+    learning_rate: float = MISSING
+    warmup: float = MISSING  # share of the steps
+    min_learning_rate: float = MISSING  # share of the peak at the end of the cosine schedule
+    max_length: int = MISSING  # tokens, prompt included
+    save_steps: int = MISSING
+
+
+@dataclass
+class RLConfig:
+    name: str = MISSING  # `none` skips the stage
+    baseline: Optional[str] = None  # grpo: group mean, divided by the group's standard deviation if scale_rewards
+    scale_rewards: bool = MISSING
+    steps: int = MISSING  # one step = one rollout batch and one update
+    prompts_per_step: int = MISSING
+    group_size: int = MISSING  # completions a prompt
+    max_completion_length: int = MISSING  # T of the rewards, tokens including EOS
+    learning_rate: float = MISSING
+    warmup: float = MISSING  # share of the steps
+    min_learning_rate: float = MISSING  # share of the peak at the end of the cosine schedule
+    clip: float = MISSING
+    kl: float = MISSING  # coefficient of the KL to the start policy; 0 loads no reference model
+    max_grad_norm: float = MISSING
+    temperature: float = MISSING
+    top_p: float = MISSING
+    save_steps: int = MISSING  # trainer checkpoints, for resuming
+    eval_steps: int = MISSING  # policies kept for evaluation along the way; 0 keeps the last one only
+
+
+@dataclass
+class RewardConfig:
+    """Which terms make up the reward; a term that is null is off. Every term is a stream with its own discount."""
+
+    name: str = MISSING
+    classic: Optional[ClassicTerm] = None
+    cosine: Optional[CosineTerm] = None
+    repetition: Optional[RepetitionTerm] = None
+    sequence_repetition: Optional[SequenceRepetitionTerm] = None
+    length_scaled: Optional[LengthScaledTerm] = None
+    zero_rl: Optional[ZeroRLTerm] = None
+    overlong: Optional[OverlongTerm] = None
+    random: Optional[RandomTerm] = None
+
+
+@dataclass
+class VerifierConfig:
+    name: str = MISSING
+
+
+@dataclass
+class EvalConfig:
+    name: str = MISSING
+    benchmarks: list[str] = field(default_factory=list)
+    questions: int = MISSING  # a benchmark
+    samples: int = MISSING  # k, completions a question
+    temperature: float = MISSING  # 0 = greedy
+    top_p: float = MISSING
+    max_tokens: int = MISSING
+    batch_size: int = MISSING  # completions generated at once
+    seed: int = MISSING  # of decoding; the same for all arms
+
+
+@dataclass
+class TrackingConfig:
+    name: str = MISSING  # wandb | none
+    mode: str = MISSING  # offline | online
+    project: str = MISSING
+
+
+@dataclass
+class PathsConfig:
+    outputs: str = MISSING  # everything a run writes
+    store: str = MISSING  # finished stages, shared by all experiments
+    wandb: str = MISSING
+
+
+@dataclass
+class Config:
+    scale: str = MISSING
+    experiment_name: str = MISSING  # names the folder of the sweep
+    seed: int = MISSING  # of training: data order, rollouts
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    sft: SFTConfig = field(default_factory=SFTConfig)
+    rl: RLConfig = field(default_factory=RLConfig)
+    reward: RewardConfig = field(default_factory=RewardConfig)
+    verifier: VerifierConfig = field(default_factory=VerifierConfig)
+    eval: EvalConfig = field(default_factory=EvalConfig)
+    tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    paths: PathsConfig = field(default_factory=PathsConfig)
+    threads: int = MISSING  # torch threads of one cell
+
+
+def register() -> None:
+    """Tell Hydra about the schema; called before composing."""
+    from hydra.core.config_store import ConfigStore
+
+    ConfigStore.instance().store(name="schema", node=Config)
+
+
+def _require(condition: bool, key: str, value: Any, allowed: str) -> None:
+    if not condition:
+        raise ConfigError(f"{key}={value!r} is not possible: {allowed}")
+
+
+def _finite_positive(config: DictConfig, *keys: str) -> None:
+    for key in keys:
+        value = OmegaConf.select(config, key)
+        _require(math.isfinite(value) and value > 0, key, value, "it must be a finite number above 0")
+
+
+def _validate_model(config: DictConfig) -> None:
+    model = config.model
+    if model.path is not None:
+        local = Path(model.path)
+        looks_local = model.path.startswith((".", "/", "~")) or local.exists()
+        if looks_local:
+            _require((local / "config.json").is_file(), "model.path", model.path, "it must be a folder that holds a config.json, or a hub id")
+        return
+    _require(model.micro is not None, "model.path", None, "give a folder or a hub id, or choose a model with a `micro` description")
+    micro = model.micro
+    _require(micro.architecture in ("llama", "qwen2"), "model.micro.architecture", micro.architecture, "choose llama or qwen2")
+    _require(micro.mixture in ("general", "mathematics"), "model.micro.mixture", micro.mixture, "choose general or mathematics")
+    keys = ("hidden_size", "layers", "heads", "kv_heads", "intermediate_size", "context", "skill_steps", "batch_size")
+    _finite_positive(config, *(f"model.micro.{key}" for key in (*keys, "learning_rate", "mixture_learning_rate")))
+    _require(micro.hidden_size % (2 * micro.heads) == 0, "model.micro.heads", micro.heads, "2 x heads must divide hidden_size")
+    _require(micro.heads % micro.kv_heads == 0, "model.micro.kv_heads", micro.kv_heads, f"it must divide heads={micro.heads}")
+    for key, limit in (("rl.max_completion_length", config.rl.max_completion_length), ("eval.max_tokens", config.eval.max_tokens)):
+        room = micro.context - 40  # the longest prompt of the micro world has fewer tokens
+        _require(0 < limit <= room, key, limit, f"it must be 1..{room} so that prompt and completion fit model.micro.context={micro.context}")
+
+
+def _validate_rl(config: DictConfig) -> None:
+    rl = config.rl
+    if rl.name == "none":
+        return
+    _require(rl.baseline == "grpo", "rl.baseline", rl.baseline, "choose grpo")
+    keys = ("steps", "prompts_per_step", "max_completion_length", "learning_rate", "clip", "max_grad_norm", "save_steps")
+    _finite_positive(config, *(f"rl.{key}" for key in (*keys, "temperature")))
+    _require(rl.group_size >= 2, "rl.group_size", rl.group_size, "a group baseline needs at least 2 completions a prompt")
+    _require(math.isfinite(rl.kl) and rl.kl >= 0, "rl.kl", rl.kl, "it must be 0 or a positive number")
+    _require(0 < rl.top_p <= 1, "rl.top_p", rl.top_p, "it must be in (0, 1]")
+    _require(rl.eval_steps >= 0, "rl.eval_steps", rl.eval_steps, "it must be 0 (keep only the last policy) or a number of steps")
+    for key in ("warmup", "min_learning_rate"):
+        _require(0 <= rl[key] <= 1, f"rl.{key}", rl[key], "it must be a share between 0 and 1")
+    terms = reward_terms(config)
+    for name, term in terms.items():
+        try:
+            term.validate()
+        except ValueError as error:
+            raise ConfigError(f"reward.{name}: {error}") from None
+    try:
+        validate_streams(terms, None)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+    for name, term in terms.items():
+        _require(not term.dense, f"reward.{name}", "set", "it is a per-token reward, and rl.baseline=grpo takes one number a completion")
+        _require(term.gamma == 1, f"reward.{name}.gamma", term.gamma, "rl.baseline=grpo has no discount; it must be 1")
+
+
+def validate(config: DictConfig) -> None:
+    """Refuse what must not run.
+
+    Raises:
+        ConfigError: one line with the key, its value and what is allowed.
+    """
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        raise ConfigError(f"{missing[0]} has no value: give one, e.g. {missing[0]}=...")
+    _validate_model(config)
+    if config.sft.name != "none":
+        from repro.data.chains import STYLES
+
+        _require(config.sft.style in STYLES, "sft.style", config.sft.style, f"choose one of {', '.join(STYLES)}")
+        keys = ("samples_per_problem", "epochs", "batch_size", "learning_rate", "max_length", "save_steps")
+        _finite_positive(config, *(f"sft.{key}" for key in keys))
+    _validate_rl(config)
+    _finite_positive(config, "data.train_size", "eval.questions", "eval.samples", "eval.batch_size", "threads")
+    _require(0 < config.eval.top_p <= 1, "eval.top_p", config.eval.top_p, "it must be in (0, 1]")
+    temperature = config.eval.temperature
+    _require(math.isfinite(temperature) and temperature >= 0, "eval.temperature", temperature, "it must be 0 (greedy) or positive")
+    if temperature == 0:
+        _require(config.eval.samples == 1, "eval.samples", config.eval.samples, "greedy decoding (eval.temperature=0) gives one answer; use 1")
+    from evals.benchmarks import BENCHMARKS
+
+    _require(len(config.eval.benchmarks) > 0, "eval.benchmarks", [], "name at least one benchmark")
+    for name in config.eval.benchmarks:
+        _require(name in BENCHMARKS, "eval.benchmarks", name, f"choose from {', '.join(BENCHMARKS)}")
+    _require(config.tracking.mode in ("offline", "online"), "tracking.mode", config.tracking.mode, "choose offline or online")
+    _require(config.seed >= 0, "seed", config.seed, "it must be 0 or a positive whole number")
+
+
+def reward_terms(config: DictConfig) -> dict[str, Any]:
+    """The reward terms that are on, as the dataclasses of ``repro.rewards.terms``, by name."""
+    nodes = {name: node for name, node in config.reward.items() if name != "name" and node is not None}
+    return {name: OmegaConf.to_object(node) for name, node in nodes.items()}
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """The resolved configuration as builtin types, without Hydra's own node."""
+    return OmegaConf.to_container(config, resolve=True, enum_to_str=True)

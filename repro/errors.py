@@ -1,0 +1,59 @@
+"""One line for every refusal: which key, which value, what is allowed. Anything else is a bug and keeps its traceback."""
+
+from __future__ import annotations
+
+import difflib
+import re
+
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from repro.config import ConfigError
+from repro.store import StoreError
+
+
+def explain(error: BaseException) -> str | None:
+    """The line to print for an error the user can mend, or None.
+
+    Hydra wraps OmegaConf's errors, and wraps a failed interpolation of a resolver once more; the innermost says what is wrong.
+    """
+    if isinstance(error, (ConfigError, StoreError)):
+        return str(error)
+    if isinstance(error, PermissionError):
+        return f"cannot write {error.filename}: make it writable, or choose another folder with paths.outputs=..."
+    if isinstance(error, OSError) and error.filename and error.errno in (17, 20, 28, 30):
+        return f"cannot write {error.filename} ({error.strerror}): choose another folder with paths.outputs=..."
+    if not isinstance(error, (HydraException, OmegaConfBaseException)):
+        return None
+    chain: list[BaseException] = []
+    seen: BaseException | None = error
+    while seen is not None:
+        chain.append(seen)
+        seen = seen.__cause__ or seen.__context__
+    for inner in chain:
+        if isinstance(inner, (ConfigError, StoreError)):
+            return str(inner)
+    return _hydra_line(chain)
+
+
+def _hydra_line(chain: list[BaseException]) -> str:
+    text = str(chain[0]).strip()
+    missing = re.search(r"Could not find '([^']+)/([^'/]+)'\s+Available options in '([^']+)':\s+(.*)", text, re.DOTALL)
+    if missing:
+        _, choice, group, options = missing.groups()
+        names = options.split()
+        near = difflib.get_close_matches(choice, names, 1)
+        return f"{group}={choice} does not exist{f' (did you mean {near[0]}?)' if near else ''}: choose one of {', '.join(names)}"
+    # The longest chain element with a key is the OmegaConf error that says which key and type.
+    for inner in reversed(chain):
+        key = getattr(inner, "full_key", None)
+        message = str(inner).strip().splitlines()
+        if not key or not message:
+            continue
+        if "not in" in message[0]:  # Key 'x' not in 'RLConfig'
+            allowed = sorted(getattr(getattr(inner, "object_type", None), "__dataclass_fields__", {}))
+            near = difflib.get_close_matches(key.split(".")[-1], allowed, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            return f"unknown key {key}{hint}" + (f" (keys there: {', '.join(allowed)})" if allowed else "")
+        return f"{key}: {message[0]}"
+    return "; ".join(part.strip() for part in text.splitlines() if part.strip())

@@ -1,0 +1,51 @@
+"""Sampling for evaluation: completions of many prompts with one seed, on top of transformers' ``generate``.
+
+Prompts are sorted by length into batches, so the result depends on the seed, the set of prompts and ``batch_size``, and on nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+
+def generate(
+    model,
+    tokenizer,
+    prompts: Sequence[Sequence[int]],
+    *,
+    max_tokens: int,
+    temperature: float,
+    top_p: float,
+    seed: int,
+    batch_size: int = 256,
+    progress: Callable[[int], None] = lambda done: None,
+) -> list[list[int]]:
+    """One completion a prompt, token ids with EOS if it was reached.
+
+    temperature 0 is greedy. ``progress(n)`` is called with the number of completions of each finished batch. The global random state of
+    torch is left as it was.
+    """
+    import torch
+
+    order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
+    results: list[list[int]] = [[] for _ in prompts]
+    eos, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
+    sampling = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0} if temperature > 0 else {"do_sample": False}
+    training = model.training
+    model.eval()
+    devices = [model.device] if model.device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices), torch.no_grad():
+        torch.manual_seed(seed)
+        for first in range(0, len(order), batch_size):
+            rows = order[first : first + batch_size]
+            width = max(len(prompts[i]) for i in rows)
+            inputs = torch.tensor([[pad] * (width - len(prompts[i])) + list(prompts[i]) for i in rows], device=model.device)
+            mask = torch.tensor([[0] * (width - len(prompts[i])) + [1] * len(prompts[i]) for i in rows], device=model.device)
+            out = model.generate(
+                input_ids=inputs, attention_mask=mask, max_new_tokens=max_tokens, pad_token_id=pad, eos_token_id=eos, use_cache=True, **sampling
+            )
+            for i, row in zip(rows, out[:, width:].tolist(), strict=True):
+                results[i] = row[: row.index(eos) + 1] if eos in row else row
+            progress(len(rows))
+    model.train(training)
+    return results

@@ -1,0 +1,46 @@
+"""Tokenizer of the micro world: one token a word, saved like any Hugging Face tokenizer, chat template included.
+
+    AutoTokenizer.from_pretrained("<checkpoint>").apply_chat_template([{"role": "user", "content": "find x : ..."}])
+"""
+
+from __future__ import annotations
+
+from repro.data.chains import WORDS
+from repro.data.world import LABELS, OPTIONS, PRIME
+
+PAD, EOS, USER, ASSISTANT = "<pad>", "<|end|>", "<|user|>", "<|assistant|>"
+CHAT_TEMPLATE = (
+    "{% for m in messages %}"
+    "{% if m['role'] == 'user' %}<|user|> {{ m['content'] }} {% elif m['role'] == 'assistant' %}<|assistant|> "
+    "{% generation %}{{ m['content'] }} <|end|>{% endgeneration %}{% endif %}"
+    "{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
+
+def vocabulary() -> list[str]:
+    """Every word of the micro world in a fixed order."""
+    digits = [str(d) for d in range(PRIME)]
+    coefficients = [f"{label}{d}" for label in LABELS for d in digits]
+    targets = [f"={d}" for d in digits]
+    candidates = [f"x{d}" for d in digits]
+    prompt = ["find", "x", "value", "at", ":", "options", *OPTIONS, "repeat", "reverse", "count", "from", *WORDS]
+    chain = ["yes", "no", "wait", "recheck", "alternatively", "retry", "however", "so", "\\boxed{", "}"]
+    constructed = ["clarify", "decompose", "step", "reflect", "answer"]
+    return [PAD, EOS, USER, ASSISTANT, "<unk>", *digits, *LABELS, *coefficients, *targets, *candidates, *prompt, *chain, *constructed]
+
+
+def build_tokenizer():
+    """A ``PreTrainedTokenizerFast`` with EOS, PAD and chat template set; left padding is the caller's choice."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import WhitespaceSplit
+    from transformers import PreTrainedTokenizerFast
+
+    words = vocabulary()
+    raw = Tokenizer(WordLevel({w: i for i, w in enumerate(words)}, unk_token="<unk>"))
+    raw.pre_tokenizer = WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=raw, pad_token=PAD, eos_token=EOS, unk_token="<unk>", additional_special_tokens=[USER, ASSISTANT]
+    )
+    tokenizer.chat_template = CHAT_TEMPLATE
+    return tokenizer

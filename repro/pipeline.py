@@ -1,0 +1,157 @@
+"""One cell: the chain base -> SFT -> RL -> evaluation of each, every stage from the store if it is there.
+
+The result of a cell is a folder with ``records.parquet`` (one row a sample, with arm, training seed, stage and step), ``cell.json`` (what
+was reused, what it cost, where its stages are) and the Hydra configuration. Re-running a finished cell reads the store and writes the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from repro.config import plain, reward_terms
+from repro.store import Built, Stage, Store
+from repro.tracking import arm_name
+
+log = logging.getLogger(__name__)
+
+
+def cell_config(config: dict[str, Any]) -> dict[str, Any]:
+    """The part of the configuration that names the arm: everything but the seed, folders, tracking and threads."""
+    return {k: v for k, v in config.items() if k not in ("seed", "paths", "tracking", "threads", "experiment_name", "hydra")}
+
+
+def arm_key(config: dict[str, Any]) -> str:
+    text = json.dumps(cell_config(config), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def cell_dir(config: dict[str, Any]) -> str:
+    """Folder of a cell below its sweep: arm, key of its configuration, seed."""
+    return f"{arm_name(config)}-{arm_key(config)}/seed={config['seed']}"
+
+
+class Cell:
+    """Runs the stages of one configuration. ``plan`` is the list of stages done so far, for the summary."""
+
+    def __init__(self, config: DictConfig) -> None:
+        self.config = plain(config)
+        self.terms = reward_terms(config)
+        self.store = Store(self.config["paths"]["store"])
+        self.done: list[dict[str, Any]] = []
+        self.evaluations: list[tuple[str, int, Built]] = []
+        from repro.verifiers import Verifier
+
+        self.verifier = Verifier()
+
+    def _note(self, title: str, built: Built) -> Built:
+        how = "reused" if built.reused else f"built in {built.seconds:.0f} s"
+        log.info("  %-22s %s  %s", title, built.stage.key, how)
+        fact = {"title": title, "stage": built.stage.name, "key": built.stage.key, "reused": built.reused, "seconds": round(built.seconds, 2)}
+        self.done.append({**fact, "path": os.path.relpath(built.path, self.store.root), "tokens": built.manifest.get("tokens")})
+        return built
+
+    def base(self) -> tuple[Path, str]:
+        """Folder and key of the base model."""
+        model = self.config["model"]
+        if model["path"] is not None:
+            facts = {"path": model["path"], "revision": model["revision"]}
+            return Path(model["path"]), Stage("external", facts, {}, 1).key
+        from repro.models.base import obtain
+
+        built = self._note("base", obtain(model, self.store))
+        return built.path / "model", built.stage.key
+
+    def sft(self, start: Path, start_key: str) -> tuple[Path, str]:
+        from repro import sft
+
+        stage = Stage("sft", {k: self.config[k] for k in ("sft", "data", "seed")}, {"model": start_key}, sft.VERSION)
+        build = lambda work: sft.build(self.config, start, work, stage.key)  # noqa: E731
+        built = self._note(f"sft {self.config['sft']['name']}", self.store.get_or_build(stage, build))
+        return built.path / "model", built.stage.key
+
+    def rl(self, start: Path, start_key: str) -> Built:
+        from repro.rl import stage as rl
+
+        read = {k: self.config[k] for k in ("rl", "reward", "data", "seed")}
+        stage = Stage("rl", {**read, "verifier": self.verifier.version}, {"model": start_key}, rl.VERSION)
+        build = lambda work: rl.build(self.config, self.terms, self.verifier, start, work, stage.key)  # noqa: E731
+        return self._note(f"rl {self.config['rl']['name']} {self.config['reward']['name']}", self.store.get_or_build(stage, build))
+
+    def evaluate(self, kind: str, step: int, model: Path, model_key: str) -> None:
+        from evals import harness
+
+        read = {"eval": self.config["eval"], "verifier": self.verifier.version, "step": step}
+        stage = Stage("eval", read, {"model": model_key}, harness.VERSION)
+        label = f"{kind} step {step}" if kind == "rl" else kind
+        build = lambda work: harness.evaluate(self.config, self.verifier, model, work, label)  # noqa: E731
+        self.evaluations.append((kind, step, self._note(f"eval {label}", self.store.get_or_build(stage, build))))
+
+    def run(self) -> dict[str, Any]:
+        """All stages; returns what ``cell.json`` holds."""
+        import torch
+
+        torch.set_num_threads(self.config["threads"])
+        start = time.monotonic()
+        model, key = self.base()
+        self.evaluate("base", 0, model, key)
+        if self.config["sft"]["name"] != "none":
+            model, key = self.sft(model, key)
+            self.evaluate("sft", 0, model, key)
+        if self.config["rl"]["name"] != "none":
+            built = self.rl(model, key)
+            for policy in sorted((built.path / "policies").glob("step-*")):
+                self.evaluate("rl", int(policy.name.split("-")[1]), policy, built.stage.key)
+            self.evaluate("rl", self.config["rl"]["steps"], built.path / "model", built.stage.key)
+        self.verifier.close()
+        return {
+            "arm": arm_name(self.config),
+            "arm_key": arm_key(self.config),
+            "seed": self.config["seed"],
+            "seconds": round(time.monotonic() - start, 2),
+            "stages": self.done,
+            "evaluations": [{"stage": kind, "step": step, "key": built.stage.key} for kind, step, built in self.evaluations],
+            "store": str(self.store.root),
+        }
+
+    def records(self):
+        """One Arrow row a sample of every evaluation, with arm, arm_key, train_seed, stage and step in front."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        tables = []
+        for kind, step, built in self.evaluations:
+            table = pq.read_table(built.path / "samples.parquet")
+            # The base model has no training seed; what it shares with other arms is told by `stage`.
+            facts = {"arm": arm_name(self.config), "arm_key": arm_key(self.config), "train_seed": self.config["seed"], "stage": kind, "step": step}
+            columns = [pa.array([value] * table.num_rows) for value in facts.values()]
+            tables.append(pa.Table.from_arrays([*columns, *table.columns], names=[*facts, *table.column_names]))
+        return pa.concat_tables(tables)
+
+
+def run_cell(config: DictConfig, folder: Path, command: str) -> dict[str, Any]:
+    """Run a cell and write ``records.parquet`` and ``cell.json`` into ``folder``; both appear whole or not at all."""
+    import pyarrow.parquet as pq
+
+    from repro.manifest import environment
+
+    cell = Cell(config)
+    summary = {**cell.run(), "command": command, "environment": environment(), "config": cell.config}
+    draft = folder / ".records.tmp"
+    pq.write_table(cell.records(), draft)
+    os.replace(draft, folder / "records.parquet")
+    write_json(folder / "cell.json", {"status": "done", **summary})
+    return summary
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    draft = path.with_name(f".{path.name}.tmp")
+    draft.write_text(json.dumps(value, indent=1))
+    os.replace(draft, path)

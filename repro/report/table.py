@@ -1,0 +1,185 @@
+"""The table at the end of a run and of a sweep: arms x benchmarks, as terminal output, Markdown and CSV.
+
+A cell of the table is avg@k with a 95 % interval. The interval says what it covers: ``seeds`` (t over the training seeds' means, the one
+that supports statements about training) or ``questions`` (one seed: standard error clustered by question). What arms share - the base, an
+SFT checkpoint - is one row, not one a cell.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+@dataclass
+class Row:
+    """One arm at one stage. ``scores``: benchmark -> (mean, half width of the interval or nan); ``tokens``: mean CoT length."""
+
+    arm: str
+    stage: str
+    step: int
+    seeds: int
+    covers: str
+    scores: dict[str, tuple[float, float]]
+    tokens: float
+    truncated: float
+    no_answer: float
+    samples: int
+    command: str
+    commit: str
+    manifests: list[str] = field(default_factory=list)
+
+
+def seed_interval(means: list[float]) -> tuple[float, float]:
+    """Mean and half width of the 95 % t interval over training seeds."""
+    from scipy.stats import t
+
+    values = np.asarray(means)
+    return float(values.mean()), float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
+
+
+def question_interval(correct: np.ndarray, questions: np.ndarray) -> tuple[float, float]:
+    """Mean and half width of the 95 % interval over questions: the standard error of the per-question means (Miller, arXiv 2411.00640)."""
+    _, index = np.unique(questions, return_inverse=True)
+    means = np.bincount(index, correct) / np.bincount(index)
+    if len(means) < 2:
+        return float(means.mean()), math.nan
+    return float(means.mean()), float(1.96 * means.std(ddof=1) / math.sqrt(len(means)))
+
+
+def _label(cell: dict[str, Any], stage: str, names: dict[str, set[str]]) -> str:
+    config = cell["config"]
+    if stage == "base":
+        return config["model"]["name"]
+    if stage == "sft":
+        return f"{config['model']['name']}+sft-{config['sft']['name']}"
+    ambiguous = len(names[cell["arm"]]) > 1
+    return f"{cell['arm']} #{cell['arm_key'][:4]}" if ambiguous else cell["arm"]
+
+
+def leaderboard(folders: list[Path]) -> list[Row]:
+    """Rows of all stages and steps of finished cells, in the order base, SFT, RL by step.
+
+    Every evaluation counts once, however many cells share it.
+    """
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    cells = [json.loads((folder / "cell.json").read_text()) for folder in folders]
+    names: dict[str, set[str]] = {}
+    for cell in cells:
+        names.setdefault(cell["arm"], set()).add(cell["arm_key"])
+    groups: dict[tuple, dict[str, Any]] = {}
+    order = {"base": 0, "sft": 1, "rl": 2}
+    for folder, cell in zip(folders, cells, strict=True):
+        table = pq.read_table(folder / "records.parquet")
+        for evaluation in cell["evaluations"]:
+            stage, step = evaluation["stage"], evaluation["step"]
+            group = groups.setdefault((order[stage], _label(cell, stage, names), stage, step), {"parts": {}, "cells": []})
+            if evaluation["key"] not in group["parts"]:
+                chosen = pc.and_(pc.equal(table["stage"], stage), pc.equal(table["step"], step))
+                group["parts"][evaluation["key"]] = table.filter(chosen)
+                group["cells"].append((folder, cell))
+    return [_row(label, stage, step, group) for (_, label, stage, step), group in sorted(groups.items(), key=lambda item: item[0])]
+
+
+def _row(label: str, stage: str, step: int, group: dict[str, Any]) -> Row:
+    parts = list(group["parts"].values())
+    by_benchmark: dict[str, list] = {}
+    for part in parts:
+        benchmark = np.asarray(part["benchmark"].to_pylist())
+        correct, question = part["correct"].to_numpy(zero_copy_only=False).astype(float), np.asarray(part["question_id"].to_pylist())
+        for name in dict.fromkeys(benchmark.tolist()):
+            by_benchmark.setdefault(name, []).append((correct[benchmark == name], question[benchmark == name]))
+    scores = {
+        name: seed_interval([c.mean() for c, _ in found]) if len(found) > 1 else question_interval(*found[0]) for name, found in by_benchmark.items()
+    }
+    tokens = np.concatenate([part["tokens"].to_numpy() for part in parts])
+    cut = np.concatenate([np.asarray(part["finish_reason"].to_pylist()) == "length" for part in parts])
+    silent = np.concatenate([np.asarray([e is None for e in part["extracted"].to_pylist()]) for part in parts])
+    _, first = group["cells"][0]
+    commit = (first["environment"]["commit"] or "unknown")[:10] + ("+dirty" if first["environment"]["dirty"] else "")
+    return Row(
+        arm=label,
+        stage=stage,
+        step=step,
+        seeds=len(parts),
+        covers="seeds" if len(parts) > 1 else "questions",
+        scores=scores,
+        tokens=float(tokens.mean()),
+        truncated=float(cut.mean()),
+        no_answer=float(silent.mean()),
+        samples=len(tokens),
+        command=first["command"],
+        commit=commit,
+        manifests=[str(folder / "cell.json") for folder, _ in group["cells"]],
+    )
+
+
+def main_rows(rows: list[Row]) -> list[Row]:
+    """Without the RL checkpoints along the way: for each arm the last step."""
+    last = {row.arm: max(r.step for r in rows if r.arm == row.arm and r.stage == "rl") for row in rows if row.stage == "rl"}
+    return [row for row in rows if row.stage != "rl" or row.step == last[row.arm]]
+
+
+def _titles(rows: list[Row]) -> dict[str, str]:
+    from evals.benchmarks import BENCHMARKS
+
+    return {name: BENCHMARKS[name].title if name in BENCHMARKS else name for row in rows for name in row.scores}
+
+
+def _cells(row: Row, names: list[str]) -> list[str]:
+    def score(name: str) -> str:
+        if name not in row.scores:
+            return "-"
+        mean, half = row.scores[name]
+        return f"{100 * mean:.1f}" + ("" if math.isnan(half) else f" ± {100 * half:.1f}")
+
+    stage = f"rl @ {row.step}" if row.stage == "rl" else row.stage
+    return [row.arm, stage, str(row.seeds), *map(score, names), f"{row.tokens:.1f}", f"{100 * row.truncated:.1f}", f"{100 * row.no_answer:.1f}"]
+
+
+def headings(rows: list[Row]) -> list[str]:
+    return ["arm", "stage", "seeds", *_titles(rows).values(), "CoT tokens", "truncated %", "no answer %"]
+
+
+def markdown(rows: list[Row]) -> str:
+    """The table with, below it, what every row was made by."""
+    names = list(_titles(rows))
+    lines = ["| " + " | ".join(headings(rows)) + " |", "|" + "---|" * len(headings(rows))]
+    lines += ["| " + " | ".join(_cells(row, names)) + " |" for row in rows]
+    lines += ["", "Accuracy is avg@k in percent with a 95 % interval over training seeds, or over questions where there is one seed.", ""]
+    lines += [f"- `{row.arm}` ({row.stage}): `{row.command}`, commit {row.commit}, {row.samples} samples, manifest {row.manifests[0]}" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def show(rows: list[Row], target: Path) -> None:
+    """Print the main rows and write ``table.md`` and ``table.csv`` (all rows, checkpoints included) to ``target``."""
+    from rich.console import Console
+    from rich.table import Table
+
+    main = main_rows(rows)
+    names = list(_titles(rows))
+    table = Table(title="avg@k in %, 95 % interval (over seeds; over questions where there is one)", title_justify="left")
+    for i, heading in enumerate(headings(main)):
+        table.add_column(heading, justify="left" if i < 2 else "right", no_wrap=i < 2)
+    for row in main:
+        table.add_row(*_cells(row, names))
+    console = Console()
+    # Piped output has no width of its own; 80 columns would cut the names of the arms.
+    Console(width=console.width if console.is_terminal else 160).print(table)
+    (target / "table.md").write_text(markdown(main))
+    with (target / "table.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        columns = [f"{name}{suffix}" for name in names for suffix in ("", "_ci95")]
+        writer.writerow(["arm", "stage", "step", "seeds", "interval_over", *columns, "mean_tokens", "truncated", "no_answer", "samples", "commit", "command", "manifests"])
+        for row in rows:
+            values = [f"{v:.6g}" for name in names for v in row.scores.get(name, (math.nan, math.nan))]
+            facts = [f"{row.tokens:.6g}", f"{row.truncated:.6g}", f"{row.no_answer:.6g}", row.samples, row.commit, row.command, ";".join(row.manifests)]
+            writer.writerow([row.arm, row.stage, row.step, row.seeds, row.covers, *values, *facts])

@@ -1,0 +1,80 @@
+"""The SFT stage: TRL's ``SFTTrainer`` on chains of one style, loss on the response only.
+
+The paper's settings (section 2.4, table 6) at other sizes: cosine schedule to 10 %, Adam betas (0.9, 0.95), no packing. Run as part of a
+cell (``python -m repro sft=long rl=none``).
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from pathlib import Path
+from typing import Any
+
+from repro import training
+from repro.data.chains import chain
+from repro.data.world import item_rng, problems
+from repro.models.load import encode_chat, load_model, load_tokenizer
+from repro.tracking import open_tracker
+
+log = logging.getLogger(__name__)
+VERSION = 1  # of the stage; raise it when a change here makes other checkpoints
+
+
+def examples(data: dict[str, Any], style: str, samples: int, tokenizer, max_length: int) -> tuple[dict[str, list], int]:
+    """Token columns ``input_ids`` and ``completion_mask`` (1 on the response), and how many chains were too long.
+
+    ``samples`` chains a problem of the train set, all with right answers, as rejection sampling leaves them.
+    """
+    columns: dict[str, list] = {"input_ids": [], "completion_mask": []}
+    dropped = 0
+    for problem in problems("train", data["train_size"], data["seed"]):
+        prompt = encode_chat(tokenizer, problem.prompt())
+        for sample in range(samples):
+            rng = item_rng(data["seed"], f"{style}/{problem.id}", sample)
+            response = tokenizer(chain(problem, style, rng), add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
+            if len(prompt) + len(response) > max_length:
+                dropped += 1
+                continue
+            columns["input_ids"].append(prompt + response)
+            columns["completion_mask"].append([0] * len(prompt) + [1] * len(response))
+    return columns, dropped
+
+
+def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[str, Any]:
+    """Fine-tune the model in ``start`` and save ``work/model``. Returns facts for the manifest."""
+    from datasets import Dataset
+    from trl import SFTConfig, SFTTrainer
+
+    sft = config["sft"]
+    tokenizer = load_tokenizer(start)
+    columns, dropped = examples(config["data"], sft["style"], sft["samples_per_problem"], tokenizer, sft["max_length"])
+    rows = len(columns["input_ids"])
+    if dropped:
+        log.info("sft: %d of %d chains are longer than sft.max_length=%d and left out", dropped, rows + dropped, sft["max_length"])
+    steps = math.ceil(rows / sft["batch_size"]) * sft["epochs"]
+    arguments = SFTConfig(
+        **training.common_arguments(work, sft, config["seed"], steps),
+        per_device_train_batch_size=sft["batch_size"],
+        num_train_epochs=sft["epochs"],
+        max_length=sft["max_length"],
+        packing=False,
+        completion_only_loss=True,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        loss_type="nll",
+    )
+    begin = training.start_step(work)
+    with open_tracker(config, run_id, "sft") as tracker:
+        trainer = SFTTrainer(
+            model=load_model(start),
+            args=arguments,
+            train_dataset=Dataset.from_dict(columns),
+            processing_class=tokenizer,
+            callbacks=[
+                training.Marker(),
+                training.Metrics(work, f"sft {sft['name']}", tracker, {"loss": "loss", "mean_token_accuracy": "token acc"}, begin),
+            ],
+        )
+        training.run(trainer, work)
+    training.finish(trainer, tokenizer, work)
+    return {"tokens": sum(map(len, columns["input_ids"])) * sft["epochs"], "rows": rows, "steps": steps}

@@ -1,0 +1,215 @@
+"""Content-addressed store of finished stages: train once, use in every cell that needs it, resume what was killed.
+
+A stage is named by a hash of the configuration it reads, the keys of its inputs and its schema version. It is built in a work folder beside
+its place and published by one rename, under a lock; a killed build leaves the work folder, from which the next one resumes. Every file is
+checksummed in ``manifest.json``, and a stage that no longer matches is said, removed and built again. Unlike a cache by path or time, two
+sweeps, two users or two runs of the same line share whatever is equal.
+
+    <store>/<stage>/<key>/manifest.json      finished
+    <store>/<stage>/.<key>.work/             being built, or left by a kill
+    <store>/<stage>/.<key>.lock              who builds it, with a heartbeat
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from repro.lock import Lock
+
+log = logging.getLogger(__name__)
+MANIFEST = "manifest.json"
+FULL_HASH_LIMIT = 256 * 2**20  # bytes; larger files are checked by size on reuse, since hashing an 8B checkpoint takes minutes
+
+
+class StoreError(RuntimeError):
+    """The store cannot be used (not writable, disk full); the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What identifies a stage. ``config``: JSON-able values it reads; ``inputs``: keys of the stages it reads; ``version``: schema version."""
+
+    name: str
+    config: dict[str, Any]
+    inputs: dict[str, str]
+    version: int
+
+    @property
+    def key(self) -> str:
+        text = json.dumps([self.name, self.config, self.inputs, self.version], sort_keys=True, allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Built:
+    """A finished stage. ``reused`` is False when this call built it; ``seconds`` is what building took, whenever that was."""
+
+    stage: Stage
+    path: Path
+    reused: bool
+    seconds: float
+    manifest: dict[str, Any]
+
+
+def file_hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def list_files(folder: Path) -> dict[str, dict[str, Any]]:
+    """Relative path -> size and sha256 of every file below ``folder`` but the manifest."""
+    paths = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
+    return {str(p.relative_to(folder)): {"bytes": p.stat().st_size, "sha256": file_hash(p)} for p in paths}
+
+
+def problem_of(folder: Path) -> str | None:
+    """Why a stage folder cannot be trusted, or None if it is sound."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        files = manifest["files"]
+    except FileNotFoundError:
+        return "no manifest.json"
+    except (ValueError, KeyError, OSError) as error:
+        return f"unreadable manifest.json ({type(error).__name__})"
+    for name, facts in files.items():
+        path = folder / name
+        if not path.is_file():
+            return f"{name} is missing"
+        if path.stat().st_size != facts["bytes"]:
+            return f"{name} has another size"
+        if facts["bytes"] <= FULL_HASH_LIMIT and file_hash(path) != facts["sha256"]:
+            return f"{name} has another checksum"
+    return None
+
+
+def explain_disk_error(error: BaseException, where: Path) -> StoreError | None:
+    """A StoreError if ``error`` was caused by a full or read-only disk, else None. Libraries wrap the errno in errors of their own."""
+    seen: BaseException | None = error
+    while seen is not None:
+        code, text = getattr(seen, "errno", None), str(seen)
+        if code in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in text or "os error 28" in text:
+            return StoreError(f"disk full while writing {where}: free some space and run the same command again, it resumes")
+        if code in (errno.EROFS, errno.EACCES, errno.EPERM):
+            return StoreError(f"cannot write {getattr(seen, 'filename', None) or where}: make it writable, or choose another folder with paths.outputs=...")
+        seen = seen.__cause__ or seen.__context__
+    try:
+        free = shutil.disk_usage(where if where.exists() else where.parent).free
+    except OSError:
+        return None
+    if free < 2**20 and isinstance(error, (OSError, RuntimeError)):  # torch.save reports a full disk as a bare RuntimeError
+        return StoreError(f"disk full while writing {where}: free some space and run the same command again, it resumes")
+    return None
+
+
+class Store:
+    """Finished stages below ``root``.
+
+    Raises:
+        StoreError: ``root`` cannot be created or written.
+    """
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root).expanduser().resolve()
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            probe = self.root / f".probe-{os.getpid()}"
+            probe.write_text("")
+            probe.unlink()
+        except OSError as error:
+            reason = error.strerror or error
+            raise StoreError(f"paths.store={str(root)!r} cannot be written ({reason}): choose another folder with paths.outputs=...") from None
+
+    def path(self, stage: Stage) -> Path:
+        return self.root / stage.name / stage.key
+
+    def get(self, stage: Stage) -> Built | None:
+        """The finished stage, or None. A corrupt one is said and removed."""
+        path = self.path(stage)
+        if not path.exists():
+            return None
+        problem = problem_of(path)
+        if problem is not None:
+            log.warning("store: %s/%s is corrupt (%s); it is removed and built again", stage.name, stage.key, problem)
+            doomed = path.with_name(f".{stage.key}.corrupt-{os.getpid()}")
+            path.rename(doomed)
+            shutil.rmtree(doomed, ignore_errors=True)
+            return None
+        manifest = json.loads((path / MANIFEST).read_text())
+        return Built(stage, path, True, manifest["seconds"], manifest)
+
+    def get_or_build(self, stage: Stage, build: Callable[[Path], dict[str, Any] | None]) -> Built:
+        """The finished stage; if there is none, ``build(work_folder)`` makes it and may return facts for the manifest.
+
+        Blocks while another live process builds the same stage, then reuses its result.
+
+        Raises:
+            StoreError: disk full or not writable; the work folder stays for the next try.
+        """
+        found = self.get(stage)
+        if found is not None:
+            return found
+        folder, work = self.root / stage.name, self.root / stage.name / f".{stage.key}.work"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with Lock(folder / f".{stage.key}.lock", what=f"{stage.name}/{stage.key}"):
+                found = self.get(stage)  # another process may have finished while we waited
+                if found is not None:
+                    return found
+                work.mkdir(exist_ok=True)
+                return self._build(stage, work, build)
+        except (OSError, RuntimeError, ValueError) as error:
+            explained = explain_disk_error(error, work)
+            if explained is None:
+                raise
+            raise explained from error
+        except Exception as error:  # SafetensorError derives from Exception only
+            explained = explain_disk_error(error, work)
+            if explained is None:
+                raise
+            raise explained from error
+
+    def _build(self, stage: Stage, work: Path, build: Callable[[Path], dict[str, Any] | None]) -> Built:
+        from repro.manifest import environment
+
+        # Time spent in killed tries counts too: it is kept beside the work and added up.
+        clock, before = work / ".seconds", 0.0
+        if clock.exists():
+            before = float(clock.read_text() or 0)
+        start = time.monotonic()
+        try:
+            facts = build(work) or {}
+        except BaseException:
+            if work.exists():
+                clock.write_text(str(before + time.monotonic() - start))
+            raise
+        clock.unlink(missing_ok=True)
+        seconds = before + time.monotonic() - start
+        manifest = {
+            "stage": stage.name,
+            "key": stage.key,
+            "version": stage.version,
+            "config": stage.config,
+            "inputs": stage.inputs,
+            "seconds": round(seconds, 3),
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            **facts,
+            "environment": environment(),
+            "files": list_files(work),
+        }
+        draft = work / MANIFEST
+        with draft.open("w") as file:
+            json.dump(manifest, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        work.rename(self.path(stage))
+        return Built(stage, self.path(stage), False, seconds, manifest)

@@ -1,0 +1,118 @@
+"""What surrounds a cell: its status file, the summary lines, and after the last cell the table of the sweep and the list of failures.
+
+Hydra's launchers stop at the first failed cell, or name only that one. Here a cell never raises inside a sweep: it writes its traceback to
+its own log and ``status: failed`` to its ``cell.json``, the others go on, and the end names every failure with its overrides.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import shlex
+import sys
+import traceback
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+log = logging.getLogger(__name__)
+_failed = False
+
+
+def exit_code() -> int:
+    """1 if any cell of this process's run failed, else 0."""
+    return int(_failed)
+
+
+def cell_command(overrides: list[str]) -> str:
+    """The line that runs this one cell."""
+    return shlex.join(["python", "-m", "repro", "hydra.mode=RUN", *overrides])
+
+
+def quiet_libraries() -> None:
+    """Libraries that print at import or warn on every start; errors still show."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("DATASETS_VERBOSITY", "error")
+    os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
+
+
+def run_in_sweep(config: DictConfig) -> None:
+    """Validate and run one cell in Hydra's output folder."""
+    from repro.config import validate
+    from repro.errors import explain
+
+    hydra = HydraConfig.get()
+    folder = Path(hydra.runtime.output_dir)
+    alone = hydra.mode != RunMode.MULTIRUN
+    quiet_libraries()
+    with contextlib.suppress(FileNotFoundError):
+        (folder / "cell.json").rename(folder / "cell.before.json")
+    try:
+        validate(config)
+        from repro.pipeline import arm_name, plain, run_cell, write_json
+
+        log.info("%s seed %s", arm_name(plain(config)), config.seed)
+        os.environ.setdefault("OMP_NUM_THREADS", str(config.threads))
+        summary = run_cell(config, folder, cell_command(list(hydra.overrides.task)))
+        log.info("  done in %.0f s", summary["seconds"])
+    except Exception as error:
+        line = explain(error)
+        if alone and line is not None:
+            raise
+        from repro.pipeline import write_json
+
+        record = {"status": "failed", "error": line or f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+        write_json(folder / "cell.json", {**record, "command": cell_command(list(hydra.overrides.task)), "seed": config.seed})
+        log.error("  failed: %s\n%s", record["error"], "" if line else record["traceback"])
+
+
+class SweepReport(Callback):
+    """Hydra callback: the table after a run or a sweep, the failures and the exit code.
+
+    The cells of this run are noted as they end; a launcher that runs them elsewhere (joblib, Slurm) loses that, so the folders are read.
+    """
+
+    def __init__(self) -> None:
+        self.cells: list[Path] = []
+
+    def on_run_end(self, config: DictConfig, **_: Any) -> None:
+        folder = Path(config.hydra.runtime.output_dir)
+        self._report([folder], folder)
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        sweep = Path(config.hydra.sweep.dir)
+        for path in sweep.glob("*/seed=*/cell.json"):
+            path.rename(path.with_name("cell.before.json"))
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        sweep = Path(config.hydra.sweep.dir)
+        self._report(sorted(p.parent for p in sweep.glob("*/seed=*/cell.json")), sweep)
+
+    def _report(self, folders: list[Path], target: Path) -> None:
+        global _failed
+        from repro.report.table import leaderboard, show
+
+        cells = {f: json.loads((f / "cell.json").read_text()) for f in folders if (f / "cell.json").exists()}
+        done = [f for f, cell in cells.items() if cell["status"] == "done"]
+        failed = {f: cell for f, cell in cells.items() if cell["status"] != "done"}
+        if done:
+            stages = {(s["stage"], s["key"]): s for f in done for s in cells[f]["stages"]}
+            built = [s for s in stages.values() if not s["reused"]]
+            rows = leaderboard(done)
+            show(rows, target)
+            print(f"{len(done)} cells, {len(stages)} stages: {len(built)} built in {sum(s['seconds'] for s in built):.0f} s, {len(stages) - len(built)} reused")
+            print(f"Table: {target / 'table.md'}, {target / 'table.csv'}   Records: {target}/**/records.parquet")
+        if failed:
+            _failed = True
+            print(f"\n{len(failed)} of {len(cells)} cells failed:", file=sys.stderr)
+            for folder, cell in failed.items():
+                print(f"  {cell['error']}\n    log:   {folder / 'repro.log'}\n    retry: {cell['command']}", file=sys.stderr)

@@ -1,0 +1,65 @@
+"""The tracker: Weights & Biases, offline unless told otherwise, or nothing.
+
+Run ids are derived from the stage key, so the same stage is the same run whoever starts it and a resumed one continues it. Tracking never
+decides over a result: every metric is also in the stage's ``metrics.parquet``.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+
+class NoTracker:
+    def log(self, row: dict[str, float]) -> None:
+        """Nothing to do."""
+
+
+class WandbTracker:
+    def __init__(self, run) -> None:
+        self.run = run
+
+    def log(self, row: dict[str, float]) -> None:
+        self.run.log({k: v for k, v in row.items() if k != "step"}, step=int(row["step"]))
+
+
+@contextmanager
+def open_tracker(config: dict[str, Any], run_id: str, job: str):
+    """A tracker for one stage. ``run_id``: the stage key; ``job``: sft or rl."""
+    tracking = config["tracking"]
+    if tracking["name"] == "none":
+        yield NoTracker()
+        return
+    os.environ.setdefault("WANDB_SILENT", "true")
+    import wandb
+
+    folder = Path(config["paths"]["wandb"]).resolve()
+    folder.mkdir(parents=True, exist_ok=True)
+    run = wandb.init(
+        project=tracking["project"],
+        id=f"{job}-{run_id}",
+        name=f"{config['experiment_name']} {arm_name(config)} seed {config['seed']}",
+        group=f"{config['experiment_name']}/{arm_name(config)}",
+        job_type=job,
+        mode=tracking["mode"],
+        dir=str(folder),
+        resume="allow" if tracking["mode"] == "online" else None,
+        config=config,
+        settings=wandb.Settings(console="off", disable_git=True, x_disable_stats=True),
+    )
+    try:
+        yield WandbTracker(run)
+    finally:
+        run.finish(quiet=True)
+
+
+def arm_name(config: dict[str, Any]) -> str:
+    """Readable name of an arm: model, SFT, RL and reward that it is made of."""
+    parts = [config["model"]["name"]]
+    if config["sft"]["name"] != "none":
+        parts.append(f"sft-{config['sft']['name']}")
+    if config["rl"]["name"] != "none":
+        parts += [config["rl"]["name"], config["reward"]["name"]]
+    return "+".join(parts)

@@ -1,0 +1,170 @@
+"""What SFT and RL share: trainer arguments, resuming after a kill, metrics of every step, a progress bar.
+
+A trainer checkpoint counts only once it carries a marker, which is written after everything else; a kill while saving leaves a checkpoint
+without one, and it is ignored. Metrics go to ``metrics.jsonl`` in the work folder as they come (cut back to the checkpoint when a stage
+resumes, so no step is there twice), become ``metrics.parquet`` when the stage is done, and go to the tracker.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+
+MARKER = "COMPLETE"
+
+
+def common_arguments(work: Path, section: dict[str, Any], seed: int, steps: int) -> dict[str, Any]:
+    """Trainer arguments that SFT and RL share; every default that TRL changed between versions is written out."""
+    import torch
+
+    gpu = torch.cuda.is_available()
+    return {
+        "output_dir": str(work / "trainer"),
+        "learning_rate": section["learning_rate"],
+        "lr_scheduler_type": "cosine_with_min_lr",
+        "lr_scheduler_kwargs": {"min_lr_rate": section["min_learning_rate"]},
+        "warmup_steps": math.ceil(section["warmup"] * steps),
+        "max_steps": steps,
+        "adam_beta1": 0.9,
+        "adam_beta2": 0.95,
+        "weight_decay": 0.0,
+        "optim": "adamw_torch",
+        "max_grad_norm": section.get("max_grad_norm", 1.0),
+        "seed": seed,
+        "data_seed": seed,
+        "bf16": gpu,  # TRL's default is True, which is four times slower on a CPU
+        "use_cpu": not gpu,
+        "gradient_checkpointing": gpu,
+        "save_strategy": "steps",
+        "save_steps": section["save_steps"],
+        "save_total_limit": 2,
+        "logging_strategy": "steps",
+        "logging_steps": 1,
+        "logging_first_step": True,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "dataloader_num_workers": 0,
+        "dataloader_pin_memory": gpu,
+        "average_tokens_across_devices": False,
+    }
+
+
+def last_checkpoint(work: Path) -> Path | None:
+    """The newest complete trainer checkpoint; incomplete ones are removed."""
+    found = sorted((work / "trainer").glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1]))
+    for path in found:
+        if not (path / MARKER).exists():
+            shutil.rmtree(path)
+    complete = [p for p in found if p.exists()]
+    return complete[-1] if complete else None
+
+
+class Marker(TrainerCallback):
+    """Marks a checkpoint complete after the trainer has written all of it."""
+
+    def on_save(self, args, state, control, **_: Any) -> None:
+        folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+        for path in folder.iterdir():
+            if path.is_file():
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())
+        (folder / MARKER).touch()
+
+
+class KeepPolicies(TrainerCallback):
+    """Keeps the policy every ``every`` steps for later evaluation: ``work/policies/step-000020``. 0 keeps none."""
+
+    def __init__(self, work: Path, every: int, tokenizer) -> None:
+        self.folder, self.every, self.tokenizer = work / "policies", every, tokenizer
+
+    def on_step_end(self, args, state, control, model=None, **_: Any) -> None:
+        if self.every == 0 or state.global_step % self.every or state.global_step == state.max_steps:
+            return
+        final = self.folder / f"step-{state.global_step:06d}"
+        draft = final.with_name(f".{final.name}")
+        shutil.rmtree(draft, ignore_errors=True)
+        shutil.rmtree(final, ignore_errors=True)  # of a step that is done again after a kill
+        model.save_pretrained(draft)
+        self.tokenizer.save_pretrained(draft)
+        draft.rename(final)
+
+
+class Metrics(TrainerCallback):
+    """Writes the metrics of every step to ``metrics.jsonl`` and the tracker, and shows a few on the progress bar.
+
+    ``shown``: metric names -> short names on the bar.
+    """
+
+    def __init__(self, work: Path, name: str, tracker, shown: dict[str, str], start: int) -> None:
+        self.path, self.name, self.tracker, self.shown, self.start = work / "metrics.jsonl", name, tracker, shown, start
+        self.bar = None
+        rows = self.path.read_text().splitlines() if self.path.exists() else []
+        kept = []
+        for row in rows:
+            try:
+                if json.loads(row)["step"] <= start:
+                    kept.append(row + "\n")
+            except ValueError:  # the line a kill cut in two
+                continue
+        self.path.write_text("".join(kept))
+
+    def on_train_begin(self, args, state, control, **_: Any) -> None:
+        from tqdm import tqdm
+
+        # disable=None: no bar where the output is no terminal
+        self.bar = tqdm(total=state.max_steps, initial=self.start, desc=self.name, mininterval=0.5, disable=None)
+
+    def on_step_end(self, args, state, control, **_: Any) -> None:
+        self.bar.update(state.global_step - self.bar.n)
+
+    def on_log(self, args, state, control, logs=None, **_: Any) -> None:
+        row = {k: v for k, v in (logs or {}).items() if isinstance(v, (int, float)) and math.isfinite(v)}
+        if "train_runtime" in row:  # the trainer's summary, not a step
+            return
+        row = {"step": state.global_step, **{k: v for k, v in row.items() if k != "total_flos"}}
+        with self.path.open("a") as file:
+            file.write(json.dumps(row) + "\n")
+        self.tracker.log(row)
+        self.bar.set_postfix({short: f"{row[k]:.3g}" for k, short in self.shown.items() if k in row}, refresh=False)
+
+    def on_train_end(self, args, state, control, **_: Any) -> None:
+        self.bar.close()
+
+
+def finish(trainer, tokenizer, work: Path) -> None:
+    """Save the trained model to ``work/model``, turn the metrics into Parquet and drop what only resuming needed."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    trainer.model.save_pretrained(work / "model")
+    tokenizer.save_pretrained(work / "model")
+    rows = [json.loads(line) for line in (work / "metrics.jsonl").read_text().splitlines()]
+    columns = dict.fromkeys(k for row in rows for k in row)
+    pq.write_table(pa.table({k: pa.array([row.get(k) for row in rows]) for k in columns}), work / "metrics.parquet")
+    (work / "metrics.jsonl").unlink()
+    shutil.rmtree(work / "trainer", ignore_errors=True)
+
+
+def run(trainer, work: Path) -> None:
+    """Train to the end from the newest complete checkpoint, or from the start.
+
+    The trainer resets its own random state from the checkpoint, so the continuation is the undisturbed one.
+    """
+    from transformers import PrinterCallback, ProgressCallback
+
+    trainer.remove_callback(ProgressCallback)
+    trainer.remove_callback(PrinterCallback)
+    checkpoint = last_checkpoint(work)
+    trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+
+
+def start_step(work: Path) -> int:
+    """Step of the newest complete checkpoint, 0 if there is none."""
+    checkpoint = last_checkpoint(work)
+    return int(checkpoint.name.split("-")[1]) if checkpoint else 0

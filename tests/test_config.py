@@ -1,0 +1,114 @@
+"""Configuration: what composes, and that bad input is one line, exit code 2 and nothing written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from repro.config import ConfigError, register, validate
+from tests.conftest import ROOT, repro
+
+EXPERIMENTS = sorted(p.stem for p in (ROOT / "conf" / "experiment").glob("*.yaml"))
+SCALES = sorted(p.stem for p in (ROOT / "conf" / "scale").glob("*.yaml"))
+
+
+def composed(*overrides: str):
+    register()
+    with initialize_config_dir(str(ROOT / "conf"), version_base="1.3"):
+        return compose("config", overrides=list(overrides))
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_composes_at_every_scale(experiment: str, scale: str) -> None:
+    config = composed(f"+experiment={experiment}", f"scale={scale}")
+    validate(config)
+    assert config.experiment_name == experiment and config.scale == scale
+
+
+def test_choices_reach_the_cell() -> None:
+    config = composed("model=micro/qwen_math", "sft=short", "reward=cosine", "rl.steps=7", "reward.cosine.r0_correct=10")
+    validate(config)
+    assert (config.model.micro.architecture, config.sft.style, config.rl.steps) == ("qwen2", "short", 7)
+    assert config.reward.cosine.r0_correct == 10 and config.reward.classic is None
+
+
+@pytest.mark.parametrize(
+    ("overrides", "key"),
+    [
+        (["rl.group_size=1"], "rl.group_size=1"),
+        (["rl.learning_rate=-1"], "rl.learning_rate=-1"),
+        (["rl.learning_rate=nan"], "rl.learning_rate=nan"),
+        (["rl.top_p=0"], "rl.top_p=0"),
+        (["rl.max_completion_length=4096"], "rl.max_completion_length=4096"),
+        (["rl.baseline=foo"], "rl.baseline='foo'"),
+        (["reward=cosine", "reward.cosine.r0_wrong=1"], "reward.cosine"),
+        (["reward.classic.gamma=0.9"], "reward.classic.gamma=0.9"),
+        (["reward.classic=null"], "reward"),
+        (["eval.temperature=0"], "eval.samples"),
+        (["eval.benchmarks=[math501]"], "eval.benchmarks='math501'"),
+        (["eval.benchmarks=[]"], "eval.benchmarks"),
+        (["model.path=./no/such/model"], "model.path='./no/such/model'"),
+        (["model.micro.heads=5"], "model.micro.heads=5"),
+        (["sft=long", "sft.style=purple"], "sft.style='purple'"),
+        (["tracking.mode=sometimes"], "tracking.mode='sometimes'"),
+        (["seed=-1"], "seed=-1"),
+        (["data.train_size=0"], "data.train_size=0"),
+    ],
+)
+def test_impossible_values_name_key_and_remedy(overrides: list[str], key: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        validate(composed(*overrides))
+    assert key in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["+experiment=quickstrat"], ["experiment=quickstrat does not exist", "did you mean quickstart?"]),
+        (["reward=cosin"], ["reward=cosin does not exist", "did you mean cosine?"]),
+        (["rl.stepz=3"], ["rl.stepz", "steps"]),
+        (["+rl.stepz=3"], ["rl.stepz", "steps"]),
+        (["stepz=3"], ["stepz"]),
+        (["rl.steps=many"], ["rl.steps", "many", "Integer"]),
+        (["model.path=./no/such/model"], ["model.path", "no/such/model"]),
+        (["rl.group_size=1"], ["rl.group_size=1", "at least 2"]),
+        (["rl.steps="], ["rl.steps"]),
+        (["rl.steps=[1"], ["rl.steps"]),
+        (["paths.outputs=/dev/null/x"], ["/dev/null", "paths.outputs"]),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(arguments: list[str], words: list[str], tmp_path: Path) -> None:
+    done = repro(*arguments, cwd=tmp_path, check=False)
+    assert done.returncode == 2, done.stderr
+    line = done.stderr.strip()
+    assert "\n" not in line and line.startswith("repro: "), line
+    assert all(word in line for word in words), line
+    assert not list(tmp_path.rglob("manifest.json")) and not list(tmp_path.rglob("cell.json"))
+
+
+def test_help_lists_groups_experiments_and_how_to_run(tmp_path: Path) -> None:
+    text = repro("--help", cwd=tmp_path).stdout
+    for word in (*EXPERIMENTS, "reward:", "cosine", "python -m repro +experiment=quickstart"):
+        assert word in text
+    assert not list(tmp_path.iterdir())
+
+
+def test_cfg_job_prints_the_cell_and_imports_nothing_heavy(tmp_path: Path) -> None:
+    done = repro("+experiment=quickstart", "--cfg", "job", cwd=tmp_path, PYTHONPROFILEIMPORTTIME="1")
+    assert OmegaConf.create(done.stdout).rl.baseline == "grpo"
+    imported = {line.split("|")[-1].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    assert not imported & {"torch", "transformers", "trl", "datasets", "wandb", "scipy", "sympy"}
+
+
+def test_info_works(tmp_path: Path) -> None:
+    assert "quickstart" in repro("+experiment=quickstart", "--info", "defaults", cwd=tmp_path).stdout
+
+
+def test_every_key_has_a_comment_or_a_typed_field() -> None:
+    """A configuration file says what it is in its first line."""
+    for path in (ROOT / "conf").rglob("*.yaml"):
+        assert path.read_text().startswith("#"), f"{path} does not open with a comment"
