@@ -1,12 +1,12 @@
 """Where the paper's rewards and their namesakes part: tables, and any reward drawn against length before a run.
 
-    python -m repro.rewards.conformance                                                    the tables, for the paper's 16K runs
-    python -m repro.rewards.conformance --max-length 2048                                  for another window
+    python -m repro.rewards.conformance                        the tables, for the paper's 16K runs
+    python -m repro.rewards.conformance --max-length 2048      for another window
     python -m repro.rewards.conformance --plot reward_surface.png --reward cosine --set cosine.r0_correct=10
-    python -m repro.rewards.conformance --plot reward_surface.png --reward cosine,repetition --set repetition.gamma=0.99
+    python -m repro.rewards.conformance --plot reward_surface.png --reward cosine,repetition
 
-TRL's functions are imported. open-r1 is no package one can install beside it, so ``open_r1_cosine`` and ``open_r1_repetition`` are own, short
-implementations of what its functions of that name do.
+TRL's functions are imported. open-r1 cannot be installed beside this project, so ``open_r1_cosine`` and ``open_r1_repetition`` are own,
+short implementations of what its functions of that name do.
 """
 
 from __future__ import annotations
@@ -31,14 +31,15 @@ def open_r1_cosine(
 ) -> float:
     """What open-r1's ``get_cosine_scaled_reward`` pays: by characters of the text, no exceed rule, no clamp, so the cosine turns back.
 
-    ``bounds``: correct when short, correct at the limit, wrong when short, wrong at the limit. (With an unparsable gold answer open-r1 pays 1.)
+    ``bounds``: correct when short, correct at the limit, wrong when short, wrong at the limit. (An unparsable gold
+    answer earns 1 there.)
     """
     start, end = bounds[:2] if correct else bounds[2:]
     return end + 0.5 * (start - end) * (1 + math.cos(math.pi * characters / max_length))
 
 
 def open_r1_repetition(text: str, *, ngram_size: int = 3, max_penalty: float = -1.0) -> float:
-    """What open-r1's ``get_repetition_penalty_reward`` pays: the sequence-level helper on the response's lower-cased words, right or wrong."""
+    """What open-r1's ``get_repetition_penalty_reward`` pays: the sequence-level helper on the response's words, right or wrong alike."""
     return float(rewards.sequence_repetition([text], ngram_size=ngram_size, max_penalty=max_penalty)[0])
 
 
@@ -59,19 +60,23 @@ def cosine_table(max_length: int) -> list[list[str]]:
             characters = CHARACTERS_PER_TOKEN * length
             values.append(open_r1_cosine(characters, correct))
             values.append(open_r1_cosine(characters, correct, max_length=max_length, bounds=(2.0, 1.0, -10.0, 0.0)))
-            table.append([str(length), "correct" if correct else "wrong", *(f"{value:.4f}" for value in values)])
+            table.append([str(length), "correct" if correct else "wrong", *map(_shown, values)])
     return table
+
+
+def _shown(value: float) -> str:
+    return f"{value:.4f}".replace("-0.0000", "0.0000")
 
 
 def cosine_partings(max_length: int) -> list[str]:
     """One line a namesake."""
     turn = max_length // CHARACTERS_PER_TOKEN
     return [
-        f"TRL: agrees with the paper when given its values, up to {max_length - 17} tokens; from {max_length - 16} the paper pays -10 whatever the "
-        "answer (the exceed rule, margin 16) and TRL the end of its curve. Its defaults (correct 1 -> 0.5, wrong -1 -> -0.5) are 20 times flatter for "
-        "wrong answers.",
-        f"open-r1: counts characters (here {CHARACTERS_PER_TOKEN} a token) against a limit meant as tokens, so with the paper's values its curve ends "
-        f"at {turn} tokens and then climbs back: short again at {2 * turn}. No exceed rule. Defaults as TRL's, limit {OPEN_R1_MAX_LENGTH}.",
+        f"TRL: agrees with the paper when given its values, up to {max_length - 17} tokens; from {max_length - 16} the paper pays -10 "
+        "whatever the answer (the exceed rule, margin 16), and TRL the end of its curve. Its defaults (correct 1 to 0.5, wrong -1 to -0.5) "
+        "are 20 times flatter for wrong answers.",
+        f"open-r1: counts characters (here {CHARACTERS_PER_TOKEN} a token) against a limit meant as tokens: with the paper's values its "
+        f"curve ends at {turn} tokens and climbs back: short again at {2 * turn}. No exceed rule. Defaults as TRL's, limit {OPEN_R1_MAX_LENGTH}.",
     ]
 
 
@@ -118,7 +123,7 @@ def repetition_table() -> list[list[str]]:
             trl([ids])[0],
             open_r1_repetition(text),
         ]
-        table.append([name, str(len(ids)), str(np.count_nonzero(penalty)), *(f"{value:.4f}" for value in values)])
+        table.append([name, str(len(ids)), str(np.count_nonzero(penalty)), *map(_shown, values)])
     return table
 
 
@@ -129,11 +134,11 @@ def seen_at_start(reward: np.ndarray, gamma: float) -> float:
 
 
 REPETITION_PARTINGS = (
-    "paper: -0.05 on every token of a repeated 40-gram of token ids, so it says where, grows with the repetition, and is discounted from there.",
-    "paper's helper: one number a response, a share of its word n-grams; the released runs leave it off. It reads the prompt too, is paid to wrong "
-    "answers only, and divides by zero on texts shorter than n words (0 here).",
-    "TRL: the helper's share, on token ids instead of words and with n=3, which ordinary prose repeats; right or wrong alike.",
-    "open-r1: the helper on words, n given by the recipe (3), right or wrong alike; blind to repetition without spaces, and lower-cases.",
+    "paper: -0.05 on every token of a repeated 40-gram of token ids: it says where, grows with the repetition, is discounted from there.",
+    "paper's helper: one number a response, the share of its repeated word n-grams; off in the released runs. It reads the prompt too, "
+    "charges wrong answers only, and divides by zero on texts shorter than n words (0 here).",
+    "TRL: the helper's share, of token ids instead of words and with n=3, which ordinary prose repeats; right or wrong alike.",
+    "open-r1: the helper's share of words, n given by the recipe (3), right or wrong alike; blind to repetition without spaces.",
 )
 
 
@@ -169,12 +174,13 @@ def plot_surface(terms: Mapping[str, Term], max_length: int, path: str) -> None:
     panels = iter(axes[0])
     if sparse:
         axis = next(panels)
-        for label, style, correct, answered in (
-            ("correct", "-", True, True),
-            ("wrong", "--", False, True),
-            ("no answer", ":", False, False),
-        ):
-            axis.plot(lengths, _sparse_sum(sparse, lengths, correct, answered, max_length), style, label=label)
+        correct, wrong, missing = (
+            _sparse_sum(sparse, lengths, *flags, max_length) for flags in ((True, True), (False, True), (False, False))
+        )
+        axis.plot(lengths, correct, "-", label="correct")
+        axis.plot(lengths, wrong, "--", label="wrong")
+        if (missing != wrong).any():
+            axis.plot(lengths, missing, ":", label="no answer")
         axis.set(title=" + ".join(sparse), xlabel="tokens of the response, EOS included", ylabel="reward")
         axis.legend()
     if dense:

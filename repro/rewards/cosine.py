@@ -4,8 +4,8 @@ A correct answer earns ``r0_correct`` when short, down to ``rL_correct`` at the 
 ``rL_wrong`` at the window, so that a model unsure of its answer thinks longer. Reaching the window costs ``exceed``.
 
 Differs from its namesakes: open-r1 counts characters and lets the cosine climb back beyond its limit, TRL clamps there; neither has the
-exceed rule, and both default to other values (``python -m repro.rewards.conformance``). Where the paper's formula and its code disagree (which
-end is which) this follows the code.
+exceed rule, and both default to other values (``python -m repro.rewards.conformance``). The paper's formula and its code disagree on
+which end is which; this follows the code.
 
     >>> from repro.rewards import cosine
     >>> cosine([7168, 7168, 14320], [True, False, True], max_length=14336)
