@@ -76,7 +76,8 @@ def cosine_partings(max_length: int) -> list[str]:
         "whatever the answer (the exceed rule, margin 16), and TRL the end of its curve. Its defaults (correct 1 to 0.5, wrong -1 to -0.5) "
         "are 20 times flatter for wrong answers.",
         f"open-r1: counts characters (here {CHARACTERS_PER_TOKEN} a token) against a limit meant as tokens: with the paper's values its "
-        f"curve ends at {turn} tokens and climbs back: short again at {2 * turn}. No exceed rule. Defaults as TRL's, limit {OPEN_R1_MAX_LENGTH}.",
+        f"curve ends at {turn} tokens and climbs back: short again at {2 * turn}. No exceed rule. "
+        f"Defaults as TRL's, limit {OPEN_R1_MAX_LENGTH}.",
     ]
 
 
