@@ -115,9 +115,7 @@ def main() -> None:
     parser.add_argument("--responses", type=int, default=8192)
     parser.add_argument("--tokens", type=int, default=4096)
     options = parser.parse_args()
-    print(
-        f"{options.responses} responses x {options.tokens} tokens, N = 40; CPU seconds; dense Python version scaled from {SUBSET} responses\n"
-    )
+    print(f"{options.responses} responses x {options.tokens} tokens, N = 40; CPU seconds; Python version of dense scaled from {SUBSET}\n")
     print("| reward | token ids | lists | arrays | Python | lists faster | arrays faster | peak MB |")
     print("|---|---|---:|---:|---:|---:|---:|---:|")
     for kind in ("random", "partly repeated", "degenerate"):

@@ -1,6 +1,9 @@
 """Rewards of one number a response: golden values of the paper's code, monotonicity, refusals."""
 
+import doctest
+import importlib
 import math
+import pkgutil
 
 import numpy as np
 import pytest
@@ -133,6 +136,13 @@ def test_random_reward_depends_on_seed_question_and_sample_only():
 def test_random_reward_keeps_its_values():
     values = rewards.random_reward(["a", "a", "q2", "ü"], np.arange(4), seed=1)
     assert values.tolist() == [0, 1, *rewards.random_reward(["q2", "ü"], [2, 3], seed=1)]
+
+
+def test_docstring_examples():
+    modules = [rewards, *(importlib.import_module(f"repro.rewards.{module.name}") for module in pkgutil.iter_modules(rewards.__path__))]
+    results = [doctest.testmod(module) for module in modules]
+    assert sum(result.attempted for result in results) >= 10
+    assert not any(result.failed for result in results)
 
 
 def test_empty_batch():
