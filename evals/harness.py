@@ -14,6 +14,7 @@ from typing import Any
 from evals.benchmarks import BENCHMARKS
 from repro.models.generate import generate
 from repro.models.load import encode_chat, load_model, load_tokenizer
+from repro.progress import Progress
 
 VERSION = 1  # of the stage; raise it when a change here makes other records
 
@@ -26,14 +27,13 @@ def evaluate(config: dict[str, Any], verifier, model_path: Path, work: Path, lab
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
-    from tqdm import tqdm
 
     settings = config["eval"]
     tokenizer = load_tokenizer(model_path)
     model = load_model(model_path)
     parts = [work / f".{name}.parquet" for name in settings["benchmarks"]]
     total = settings["questions"] * settings["samples"] * len(parts)
-    with tqdm(total=total, desc=f"eval {label}", unit="sample", mininterval=0.5, disable=None) as bar:
+    with Progress(total, f"eval {label}", "sample") as bar:
         for name, part in zip(settings["benchmarks"], parts, strict=True):
             if part.exists():
                 bar.update(settings["questions"] * settings["samples"])

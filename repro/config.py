@@ -6,10 +6,11 @@ only place with numbers); here are only names. ``validate`` refuses impossible c
 
 from __future__ import annotations
 
+import difflib
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 from omegaconf import MISSING, DictConfig, OmegaConf
 
@@ -54,9 +55,9 @@ class MicroModel:
 @dataclass
 class ModelConfig:
     name: str = MISSING  # label in tables
-    path: Optional[str] = None  # hub id or local folder; null: the micro model below
-    revision: Optional[str] = None  # commit of the hub repository
-    micro: Optional[MicroModel] = None
+    path: str | None = None  # hub id or local folder; null: the micro model below
+    revision: str | None = None  # commit of the hub repository
+    micro: MicroModel | None = None
 
 
 @dataclass
@@ -69,7 +70,7 @@ class DataConfig:
 @dataclass
 class SFTConfig:
     name: str = MISSING  # `none` skips the stage
-    style: Optional[str] = None  # chain style of the teacher
+    style: str | None = None  # chain style of the teacher
     samples_per_problem: int = MISSING  # N of rejection sampling
     epochs: int = MISSING
     batch_size: int = MISSING  # sequences an optimizer step
@@ -83,12 +84,13 @@ class SFTConfig:
 @dataclass
 class RLConfig:
     name: str = MISSING  # `none` skips the stage
-    baseline: Optional[str] = None  # grpo: group mean, divided by the group's standard deviation if scale_rewards
+    baseline: str | None = None  # grpo: group mean, divided by the group's standard deviation if scale_rewards
     scale_rewards: bool = MISSING
     steps: int = MISSING  # one step = one rollout batch and one update
     prompts_per_step: int = MISSING
     group_size: int = MISSING  # completions a prompt
     max_completion_length: int = MISSING  # T of the rewards, tokens including EOS
+    exceed_margin: int = MISSING  # tokens before the window from which the rewards call a completion overlong
     learning_rate: float = MISSING
     warmup: float = MISSING  # share of the steps
     min_learning_rate: float = MISSING  # share of the peak at the end of the cosine schedule
@@ -106,14 +108,14 @@ class RewardConfig:
     """Which terms make up the reward; a term that is null is off. Every term is a stream with its own discount."""
 
     name: str = MISSING
-    classic: Optional[ClassicTerm] = None
-    cosine: Optional[CosineTerm] = None
-    repetition: Optional[RepetitionTerm] = None
-    sequence_repetition: Optional[SequenceRepetitionTerm] = None
-    length_scaled: Optional[LengthScaledTerm] = None
-    zero_rl: Optional[ZeroRLTerm] = None
-    overlong: Optional[OverlongTerm] = None
-    random: Optional[RandomTerm] = None
+    classic: ClassicTerm | None = None
+    cosine: CosineTerm | None = None
+    repetition: RepetitionTerm | None = None
+    sequence_repetition: SequenceRepetitionTerm | None = None
+    length_scaled: LengthScaledTerm | None = None
+    zero_rl: ZeroRLTerm | None = None
+    overlong: OverlongTerm | None = None
+    random: RandomTerm | None = None
 
 
 @dataclass
@@ -177,6 +179,19 @@ def _require(condition: bool, key: str, value: Any, allowed: str) -> None:
         raise ConfigError(f"{key}={value!r} is not possible: {allowed}")
 
 
+def _known_keys(node: DictConfig, prefix: str = "") -> None:
+    """Hydra lets ``+group.key=1`` past the schema; nothing would read such a key."""
+    allowed = getattr(OmegaConf.get_type(node), "__dataclass_fields__", {})
+    for key in node:
+        name = f"{prefix}{key}"
+        if allowed and key not in allowed:
+            near = difflib.get_close_matches(str(key), allowed, 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ConfigError(f"unknown key {name}{hint} (keys there: {', '.join(allowed)})")
+        if not OmegaConf.is_missing(node, key) and isinstance(node[key], DictConfig):
+            _known_keys(node[key], f"{name}.")
+
+
 def _finite_positive(config: DictConfig, *keys: str) -> None:
     for key in keys:
         value = OmegaConf.select(config, key)
@@ -189,7 +204,9 @@ def _validate_model(config: DictConfig) -> None:
         local = Path(model.path)
         looks_local = model.path.startswith((".", "/", "~")) or local.exists()
         if looks_local:
-            _require((local / "config.json").is_file(), "model.path", model.path, "it must be a folder that holds a config.json, or a hub id")
+            _require(
+                (local / "config.json").is_file(), "model.path", model.path, "it must be a folder that holds a config.json, or a hub id"
+            )
         return
     _require(model.micro is not None, "model.path", None, "give a folder or a hub id, or choose a model with a `micro` description")
     micro = model.micro
@@ -201,7 +218,9 @@ def _validate_model(config: DictConfig) -> None:
     _require(micro.heads % micro.kv_heads == 0, "model.micro.kv_heads", micro.kv_heads, f"it must divide heads={micro.heads}")
     for key, limit in (("rl.max_completion_length", config.rl.max_completion_length), ("eval.max_tokens", config.eval.max_tokens)):
         room = micro.context - 40  # the longest prompt of the micro world has fewer tokens
-        _require(0 < limit <= room, key, limit, f"it must be 1..{room} so that prompt and completion fit model.micro.context={micro.context}")
+        _require(
+            0 < limit <= room, key, limit, f"it must be 1..{room} so that prompt and completion fit model.micro.context={micro.context}"
+        )
 
 
 def _validate_rl(config: DictConfig) -> None:
@@ -238,6 +257,7 @@ def validate(config: DictConfig) -> None:
     Raises:
         ConfigError: one line with the key, its value and what is allowed.
     """
+    _known_keys(config)
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
         raise ConfigError(f"{missing[0]} has no value: give one, e.g. {missing[0]}=...")
@@ -254,7 +274,9 @@ def validate(config: DictConfig) -> None:
     temperature = config.eval.temperature
     _require(math.isfinite(temperature) and temperature >= 0, "eval.temperature", temperature, "it must be 0 (greedy) or positive")
     if temperature == 0:
-        _require(config.eval.samples == 1, "eval.samples", config.eval.samples, "greedy decoding (eval.temperature=0) gives one answer; use 1")
+        _require(
+            config.eval.samples == 1, "eval.samples", config.eval.samples, "greedy decoding (eval.temperature=0) gives one answer; use 1"
+        )
     from evals.benchmarks import BENCHMARKS
 
     _require(len(config.eval.benchmarks) > 0, "eval.benchmarks", [], "name at least one benchmark")

@@ -38,7 +38,9 @@ def explain(error: BaseException) -> str | None:
 
 def _hydra_line(chain: list[BaseException]) -> str:
     text = str(chain[0]).strip()
-    missing = re.search(r"Could not find '([^']+)/([^'/]+)'\s+Available options in '([^']+)':\s+(.*)", text, re.DOTALL)
+    missing = re.search(
+        r"Could not find '([^']+)/([^'/]+)'\s+Available options in '([^']+)':\s+(.*?)(?:Config search path|$)", text, re.DOTALL
+    )
     if missing:
         _, choice, group, options = missing.groups()
         names = options.split()

@@ -54,7 +54,13 @@ class Cell:
     def _note(self, title: str, built: Built) -> Built:
         how = "reused" if built.reused else f"built in {built.seconds:.0f} s"
         log.info("  %-22s %s  %s", title, built.stage.key, how)
-        fact = {"title": title, "stage": built.stage.name, "key": built.stage.key, "reused": built.reused, "seconds": round(built.seconds, 2)}
+        fact = {
+            "title": title,
+            "stage": built.stage.name,
+            "key": built.stage.key,
+            "reused": built.reused,
+            "seconds": round(built.seconds, 2),
+        }
         self.done.append({**fact, "path": os.path.relpath(built.path, self.store.root), "tokens": built.manifest.get("tokens")})
         return built
 
@@ -130,7 +136,13 @@ class Cell:
         for kind, step, built in self.evaluations:
             table = pq.read_table(built.path / "samples.parquet")
             # The base model has no training seed; what it shares with other arms is told by `stage`.
-            facts = {"arm": arm_name(self.config), "arm_key": arm_key(self.config), "train_seed": self.config["seed"], "stage": kind, "step": step}
+            facts = {
+                "arm": arm_name(self.config),
+                "arm_key": arm_key(self.config),
+                "train_seed": self.config["seed"],
+                "stage": kind,
+                "step": step,
+            }
             columns = [pa.array([value] * table.num_rows) for value in facts.values()]
             tables.append(pa.Table.from_arrays([*columns, *table.columns], names=[*facts, *table.column_names]))
         return pa.concat_tables(tables)

@@ -22,11 +22,11 @@ VERSION = 1  # of the stage; raise it when a change here makes other checkpoints
 
 
 def examples(data: dict[str, Any], style: str, samples: int, tokenizer, max_length: int) -> tuple[dict[str, list], int]:
-    """Token columns ``input_ids`` and ``completion_mask`` (1 on the response), and how many chains were too long.
+    """Token columns ``input_ids`` and ``labels`` (-100 outside the response), and how many chains were too long.
 
     ``samples`` chains a problem of the train set, all with right answers, as rejection sampling leaves them.
     """
-    columns: dict[str, list] = {"input_ids": [], "completion_mask": []}
+    columns: dict[str, list] = {"input_ids": [], "labels": []}
     dropped = 0
     for problem in problems("train", data["train_size"], data["seed"]):
         prompt = encode_chat(tokenizer, problem.prompt())
@@ -37,7 +37,7 @@ def examples(data: dict[str, Any], style: str, samples: int, tokenizer, max_leng
                 dropped += 1
                 continue
             columns["input_ids"].append(prompt + response)
-            columns["completion_mask"].append([0] * len(prompt) + [1] * len(response))
+            columns["labels"].append([-100] * len(prompt) + response)
     return columns, dropped
 
 
@@ -59,7 +59,6 @@ def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[
         num_train_epochs=sft["epochs"],
         max_length=sft["max_length"],
         packing=False,
-        completion_only_loss=True,
         dataset_kwargs={"skip_prepare_dataset": True},
         loss_type="nll",
     )

@@ -100,7 +100,9 @@ def explain_disk_error(error: BaseException, where: Path) -> StoreError | None:
         if code in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in text or "os error 28" in text:
             return StoreError(f"disk full while writing {where}: free some space and run the same command again, it resumes")
         if code in (errno.EROFS, errno.EACCES, errno.EPERM):
-            return StoreError(f"cannot write {getattr(seen, 'filename', None) or where}: make it writable, or choose another folder with paths.outputs=...")
+            return StoreError(
+                f"cannot write {getattr(seen, 'filename', None) or where}: make it writable, or choose another folder with paths.outputs=..."
+            )
         seen = seen.__cause__ or seen.__context__
     try:
         free = shutil.disk_usage(where if where.exists() else where.parent).free
@@ -127,7 +129,9 @@ class Store:
             probe.unlink()
         except OSError as error:
             reason = error.strerror or error
-            raise StoreError(f"paths.store={str(root)!r} cannot be written ({reason}): choose another folder with paths.outputs=...") from None
+            raise StoreError(
+                f"paths.store={str(root)!r} cannot be written ({reason}): choose another folder with paths.outputs=..."
+            ) from None
 
     def path(self, stage: Stage) -> Path:
         return self.root / stage.name / stage.key

@@ -22,12 +22,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 log = logging.getLogger(__name__)
-_failed = False
+_exit_code = 0
 
 
 def exit_code() -> int:
-    """1 if any cell of this process's run failed, else 0."""
-    return int(_failed)
+    """2 if this process's run was refused for bad input or a full disk, 1 if a cell failed otherwise, else 0."""
+    return _exit_code
 
 
 def cell_command(overrides: list[str]) -> str:
@@ -42,6 +42,7 @@ def quiet_libraries() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("DATASETS_VERBOSITY", "error")
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 
 
@@ -51,8 +52,7 @@ def run_in_sweep(config: DictConfig) -> None:
     from repro.errors import explain
 
     hydra = HydraConfig.get()
-    folder = Path(hydra.runtime.output_dir)
-    alone = hydra.mode != RunMode.MULTIRUN
+    folder, command = Path(hydra.runtime.output_dir), cell_command(list(hydra.overrides.task))
     quiet_libraries()
     with contextlib.suppress(FileNotFoundError):
         (folder / "cell.json").rename(folder / "cell.before.json")
@@ -62,17 +62,25 @@ def run_in_sweep(config: DictConfig) -> None:
 
         log.info("%s seed %s", arm_name(plain(config)), config.seed)
         os.environ.setdefault("OMP_NUM_THREADS", str(config.threads))
-        summary = run_cell(config, folder, cell_command(list(hydra.overrides.task)))
+        summary = run_cell(config, folder, command)
         log.info("  done in %.0f s", summary["seconds"])
     except Exception as error:
-        line = explain(error)
-        if alone and line is not None:
-            raise
         from repro.pipeline import write_json
 
+        line = explain(error)
+        if line is not None and hydra.mode != RunMode.MULTIRUN:
+            refuse(line)
+            return
         record = {"status": "failed", "error": line or f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
-        write_json(folder / "cell.json", {**record, "command": cell_command(list(hydra.overrides.task)), "seed": config.seed})
+        write_json(folder / "cell.json", {**record, "refused": line is not None, "command": command, "seed": config.seed})
         log.error("  failed: %s\n%s", record["error"], "" if line else record["traceback"])
+
+
+def refuse(line: str) -> None:
+    """Print why a single run does not go on, and end with exit code 2."""
+    global _exit_code
+    print(f"repro: {line}", file=sys.stderr)
+    _exit_code = 2
 
 
 class SweepReport(Callback):
@@ -83,6 +91,16 @@ class SweepReport(Callback):
 
     def __init__(self) -> None:
         self.cells: list[Path] = []
+
+    def on_run_start(self, config: DictConfig, **_: Any) -> None:
+        """Refuse a single run before Hydra makes its folder. (Hydra turns an exception of a callback into a warning; SystemExit passes.)"""
+        from repro.config import ConfigError, validate
+
+        try:
+            validate(OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]))
+        except ConfigError as error:
+            refuse(str(error))
+            raise SystemExit(exit_code()) from None
 
     def on_run_end(self, config: DictConfig, **_: Any) -> None:
         folder = Path(config.hydra.runtime.output_dir)
@@ -98,7 +116,7 @@ class SweepReport(Callback):
         self._report(sorted(p.parent for p in sweep.glob("*/seed=*/cell.json")), sweep)
 
     def _report(self, folders: list[Path], target: Path) -> None:
-        global _failed
+        global _exit_code
         from repro.report.table import leaderboard, show
 
         cells = {f: json.loads((f / "cell.json").read_text()) for f in folders if (f / "cell.json").exists()}
@@ -109,10 +127,12 @@ class SweepReport(Callback):
             built = [s for s in stages.values() if not s["reused"]]
             rows = leaderboard(done)
             show(rows, target)
-            print(f"{len(done)} cells, {len(stages)} stages: {len(built)} built in {sum(s['seconds'] for s in built):.0f} s, {len(stages) - len(built)} reused")
+            print(
+                f"{len(done)} cells, {len(stages)} stages: {len(built)} built in {sum(s['seconds'] for s in built):.0f} s, {len(stages) - len(built)} reused"
+            )
             print(f"Table: {target / 'table.md'}, {target / 'table.csv'}   Records: {target}/**/records.parquet")
         if failed:
-            _failed = True
+            _exit_code = 2 if all(cell.get("refused") for cell in failed.values()) else 1
             print(f"\n{len(failed)} of {len(cells)} cells failed:", file=sys.stderr)
             for folder, cell in failed.items():
                 print(f"  {cell['error']}\n    log:   {folder / 'repro.log'}\n    retry: {cell['command']}", file=sys.stderr)

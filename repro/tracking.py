@@ -52,7 +52,7 @@ def open_tracker(config: dict[str, Any], run_id: str, job: str):
     try:
         yield WandbTracker(run)
     finally:
-        run.finish(quiet=True)
+        run.finish()
 
 
 def arm_name(config: dict[str, Any]) -> str:

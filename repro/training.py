@@ -16,6 +16,8 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from repro.progress import Progress
+
 MARKER = "COMPLETE"
 
 
@@ -115,13 +117,7 @@ class Metrics(TrainerCallback):
         self.path.write_text("".join(kept))
 
     def on_train_begin(self, args, state, control, **_: Any) -> None:
-        from tqdm import tqdm
-
-        # disable=None: no bar where the output is no terminal
-        self.bar = tqdm(total=state.max_steps, initial=self.start, desc=self.name, mininterval=0.5, disable=None)
-
-    def on_step_end(self, args, state, control, **_: Any) -> None:
-        self.bar.update(state.global_step - self.bar.n)
+        self.bar = Progress(state.max_steps, self.name, initial=self.start)
 
     def on_log(self, args, state, control, logs=None, **_: Any) -> None:
         row = {k: v for k, v in (logs or {}).items() if isinstance(v, (int, float)) and math.isfinite(v)}
@@ -131,10 +127,10 @@ class Metrics(TrainerCallback):
         with self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")
         self.tracker.log(row)
-        self.bar.set_postfix({short: f"{row[k]:.3g}" for k, short in self.shown.items() if k in row}, refresh=False)
+        self.bar.update(state.global_step - self.bar.n, **{short: row[k] for k, short in self.shown.items() if k in row})
 
     def on_train_end(self, args, state, control, **_: Any) -> None:
-        self.bar.close()
+        self.bar.__exit__()
 
 
 def finish(trainer, tokenizer, work: Path) -> None:

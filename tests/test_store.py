@@ -35,7 +35,12 @@ def test_builds_once_and_reuses(tmp_path) -> None:
 
 
 def test_key_depends_on_all_that_is_read() -> None:
-    others = [Stage("toy", {"a": 2}, {}, 1), Stage("toy", {"a": 1}, {"model": "x"}, 1), Stage("toy", {"a": 1}, {}, 2), Stage("top", {"a": 1}, {}, 1)]
+    others = [
+        Stage("toy", {"a": 2}, {}, 1),
+        Stage("toy", {"a": 1}, {"model": "x"}, 1),
+        Stage("toy", {"a": 1}, {}, 2),
+        Stage("top", {"a": 1}, {}, 1),
+    ]
     assert len({STAGE.key, *(s.key for s in others)}) == 5
     assert Stage("toy", {"b": 1, "a": 2}, {}, 1).key == Stage("toy", {"a": 2, "b": 1}, {}, 1).key
 

@@ -22,7 +22,7 @@ def test_golden_problem() -> None:
     problem = world.Problem("root", (2, 1, 3, 6), 4, 3)  # 2*27 + 9 + 9 + 6 = 78 = 1 (mod 7)
     assert problem.prompt() == "find x : D2 C1 B3 A6 =4"
     assert world.evaluate(problem.coefficients, 3) == 1
-    assert chains.attempt(problem, 3) == ["x3", "6", "C", "0", "0", "B", "3", "2", "A", "1", "no"]
+    assert chains.attempt(problem, 3) == ["x3", "6", "C", "0", "0", "B", "3", "2", "A", "1", "=", "4"]
 
 
 @pytest.mark.parametrize("split", world.SPLITS)
@@ -56,7 +56,7 @@ def test_same_seed_same_problems_other_seed_others() -> None:
 
 def test_asking_for_more_than_there_is_says_so() -> None:
     with pytest.raises(ValueError, match="distinct problems"):
-        world.problems("mmlu_pro", 10**6)
+        world.problems("theoremqa", 10**6)
     with pytest.raises(ValueError, match="choose one of train"):
         world.problems("math500", 1)
 
@@ -67,9 +67,9 @@ def test_chains_end_with_the_answer_and_their_steps_are_right(seed: int, style: 
     problem = world.draw_problem(rng, kind, (3, 4, 5), test_side=bool(seed % 2))
     words = chains.chain(problem, style, rng).split()
     assert words[-3:] == ["\\boxed{", problem.answer, "}"]
-    if style in ("long", "short", "constructed") and kind != "value":
-        last = max(i for i, w in enumerate(words) if w in ("yes", "no"))
-        assert words[last] == "yes"  # the chain ends on a try that succeeded
+    if style in ("long", "short") and kind != "value":
+        last = max(i for i, w in enumerate(words) if w == "=")
+        assert words[last + 1] == "0"  # the chain ends on a try that succeeded
         assert [w for w in words[:last] if w[0] == "x" and len(w) == 2][-1] == f"x{problem.x}"
 
 
@@ -82,7 +82,7 @@ def test_slips_are_caught() -> None:
         for i, word in enumerate(words):
             if word == "recheck" and words[i - 1] == "wait":
                 slipped += 1
-                tried = words[i + 1 : i + 3 + 3 * problem.degree]
+                tried = words[i + 1 : i + 4 + 3 * problem.degree]
                 assert tried == chains.attempt(problem, int(tried[0][1]))
     assert slipped > 5
 

@@ -1,8 +1,9 @@
 """Chains of thought of the micro world: the teachers.
 
-A try of candidate 3 reads ``x3 6 C 0 0 B 3 2 A 1 no``: for each lower coefficient the product of Horner's rule, the label and the sum, then
-the verdict. In this order every token needs one look-up in the prompt or the try; with the label before the product a model of three layers
-learned some sums and never others. Styles:
+A try of candidate 3 reads ``x3 6 C 0 0 B 3 2 A 1 = 4``: for each lower coefficient the product of Horner's rule, the label and the sum, then
+by how much the value misses the target; ``= 0`` is success. In this order every token needs one look-up in the prompt or the try. (With the
+label before the product a model of three layers learned some sums and never others; with a bare yes or no in place of the miss it never
+learned to compare.) Styles:
 
 * ``long``         emergent: tries in cyclic order from a random start; *wait* after failures, *recheck* after success, slips that a recheck
                    catches, *alternatively* with another start (QwQ-32B-Preview's part in the paper);
@@ -52,7 +53,7 @@ def horner_steps(coefficients: tuple[int, ...], x: int, slip: tuple[int, int] | 
 
 def attempt(problem: Problem, x: int, slip: tuple[int, int] | None = None) -> list[str]:
     words, value = horner_steps(problem.coefficients, x, slip)
-    return [f"x{x}", *words, "yes" if value == problem.target else "no"]
+    return [f"x{x}", *words, "=", str((value - problem.target) % PRIME)]
 
 
 def search(problem: Problem, rng: random.Random, give_up_after: int | None = None) -> list[str]:

@@ -1,7 +1,7 @@
 """The micro world: a made-up mathematics that is small enough to learn on a CPU and still has to be *searched*.
 
 A problem is a polynomial congruence modulo a small prime with exactly one root: ``find x : D2 C5 B1 A3 =6`` asks for the x with
-2x^3 + 5x^2 + x + 3 = 6 (mod 7). One *try* evaluates it by Horner's rule, two table look-ups a degree, and says ``no`` or ``yes``. There is
+2x^3 + 5x^2 + x + 3 = 6 (mod 7). One *try* evaluates it by Horner's rule, two table look-ups a degree, and says by how much it misses. There is
 no short cut from the coefficients to the root of a cubic, so a solver that does not search guesses (1/7). The degree is the difficulty.
 
 Unlike the usual procedural generators, item ``i`` of a split is a pure function of ``(seed, split, i)``, and a problem belongs to the train
@@ -143,12 +143,13 @@ def problems(split: str, size: int, seed: int = 0) -> list[Problem]:
     """
     if split not in SPLITS:
         raise ValueError(f"data split {split!r} does not exist; choose one of {', '.join(SPLITS)}")
-    spec, seen, index = SPLITS[split], {}, 0
+    spec, seen, index, repeats = SPLITS[split], {}, 0, 0
     while len(seen) < size:
         problem = draw_problem(item_rng(seed, split, index), spec.kind, spec.degrees, spec.test_side)
+        repeats = repeats + 1 if problem.id in seen else 0
         seen.setdefault(problem.id, problem)
         index += 1
-        if index > 50 * size + 1000:
+        if repeats > 200:  # this many in a row without a new one: nearly all have been drawn
             raise ValueError(f"data split {split!r} has only {len(seen)} distinct problems; ask for at most that many, not {size}")
     return list(seen.values())
 

@@ -42,7 +42,13 @@ def generate(
             inputs = torch.tensor([[pad] * (width - len(prompts[i])) + list(prompts[i]) for i in rows], device=model.device)
             mask = torch.tensor([[0] * (width - len(prompts[i])) + [1] * len(prompts[i]) for i in rows], device=model.device)
             out = model.generate(
-                input_ids=inputs, attention_mask=mask, max_new_tokens=max_tokens, pad_token_id=pad, eos_token_id=eos, use_cache=True, **sampling
+                input_ids=inputs,
+                attention_mask=mask,
+                max_new_tokens=max_tokens,
+                pad_token_id=pad,
+                eos_token_id=eos,
+                use_cache=True,
+                **sampling,
             )
             for i, row in zip(rows, out[:, width:].tolist(), strict=True):
                 results[i] = row[: row.index(eos) + 1] if eos in row else row

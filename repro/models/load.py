@@ -72,4 +72,6 @@ def load_model(path: str | Path, revision: str | None = None):
 
 def encode_chat(tokenizer, prompt: str) -> list[int]:
     """Token ids of one user message with the generation prompt."""
-    return tokenizer.apply_chat_template([{"role": "user", "content": prompt}], add_generation_prompt=True, tokenize=True, return_dict=False)
+    return tokenizer.apply_chat_template(
+        [{"role": "user", "content": prompt}], add_generation_prompt=True, tokenize=True, return_dict=False
+    )

@@ -12,7 +12,6 @@ of similar length share a batch instead.
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
@@ -26,6 +25,7 @@ from repro.data.chains import MIXTURES, SKILLS, corpus
 from repro.data.world import problems
 from repro.models.load import build_micro, encode_chat
 from repro.models.tokenizer import build_tokenizer
+from repro.progress import Progress
 
 log = logging.getLogger(__name__)
 VERSION = 1  # of the stage; raise it when a change here makes other checkpoints
@@ -80,7 +80,6 @@ def train(micro: dict[str, Any], work: Path) -> tuple[Any, int, float]:
     Returns the model, the tokens seen and the share of searches that succeed after the first phase.
     """
     import torch
-    from tqdm import tqdm
 
     tokenizer = build_tokenizer()
     torch.manual_seed(micro["seed"])
@@ -100,9 +99,8 @@ def train(micro: dict[str, Any], work: Path) -> tuple[Any, int, float]:
     for number, (name, mixture, steps, peak) in enumerate(phases):
         begin = max(0, first - offset)
         source = batches(mixture, micro["batch_size"], micro["seed"] + 1000 * number, begin, tokenizer)
-        # The bar's postfix is the running loss; it starts again with every phase.
-        running, bar = None, tqdm(range(begin, steps), desc=f"pretrain {name}", initial=begin, total=steps, mininterval=1.0, disable=None)
-        for step in bar:
+        running, bar = None, Progress(steps, f"pretrain {name}", initial=min(begin, steps))  # shows the running loss of the phase
+        for step in range(begin, steps):
             inputs, labels = next(source)
             rate = peak * min(1.0, (step + 1) / 100) * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * step / steps)))
             for group in optimizer.param_groups:
@@ -114,13 +112,13 @@ def train(micro: dict[str, Any], work: Path) -> tuple[Any, int, float]:
             optimizer.zero_grad()
             tokens += inputs.numel()
             running = loss.item() if running is None else 0.98 * running + 0.02 * loss.item()
-            if step % 20 == 0:
-                bar.set_postfix(loss=f"{running:.3f}")
+            bar.update(1, loss=running)
             if (step + 1) % CHECKPOINT == 0:
                 draft = work / ".checkpoint.tmp"
                 state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
                 torch.save({**state, "step": offset + step + 1, "tokens": tokens, "after_skills": after_skills}, draft)
                 os.replace(draft, saved)
+        bar.__exit__()
         offset += steps
         if name == "skills" and begin < steps:
             after_skills = measure(model, tokenizer)["search"]
@@ -190,8 +188,10 @@ def main() -> None:
     from repro.store import Store
 
     if {"-h", "--help"} & set(sys.argv[1:]):
-        print("usage: python -m repro.models.pretrain [model=micro/llama] [key=value ...]\n\nTrains a micro base model from scratch "
-              "(about 15 minutes on one core), prints its measurements and replaces the checkpoint that ships with the project.")
+        print(
+            "usage: python -m repro.models.pretrain [model=micro/llama] [key=value ...]\n\nTrains a micro base model from scratch "
+            "(about 15 minutes on one core), prints its measurements and replaces the checkpoint that ships with the project."
+        )
         return
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     register()

@@ -1,6 +1,6 @@
 """Tokenizer of the micro world: one token a word, saved like any Hugging Face tokenizer, chat template included.
 
-    AutoTokenizer.from_pretrained("<checkpoint>").apply_chat_template([{"role": "user", "content": "find x : ..."}])
+AutoTokenizer.from_pretrained("<checkpoint>").apply_chat_template([{"role": "user", "content": "find x : ..."}])
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def vocabulary() -> list[str]:
     targets = [f"={d}" for d in digits]
     candidates = [f"x{d}" for d in digits]
     prompt = ["find", "x", "value", "at", ":", "options", *OPTIONS, "repeat", "reverse", "count", "from", *WORDS]
-    chain = ["yes", "no", "wait", "recheck", "alternatively", "retry", "however", "so", "\\boxed{", "}"]
+    chain = ["=", "wait", "recheck", "alternatively", "retry", "however", "so", "\\boxed{", "}"]
     constructed = ["clarify", "decompose", "step", "reflect", "answer"]
     return [PAD, EOS, USER, ASSISTANT, "<unk>", *digits, *LABELS, *coefficients, *targets, *candidates, *prompt, *chain, *constructed]
 

@@ -98,7 +98,8 @@ def _row(label: str, stage: str, step: int, group: dict[str, Any]) -> Row:
         for name in dict.fromkeys(benchmark.tolist()):
             by_benchmark.setdefault(name, []).append((correct[benchmark == name], question[benchmark == name]))
     scores = {
-        name: seed_interval([c.mean() for c, _ in found]) if len(found) > 1 else question_interval(*found[0]) for name, found in by_benchmark.items()
+        name: seed_interval([c.mean() for c, _ in found]) if len(found) > 1 else question_interval(*found[0])
+        for name, found in by_benchmark.items()
     }
     tokens = np.concatenate([part["tokens"].to_numpy() for part in parts])
     cut = np.concatenate([np.asarray(part["finish_reason"].to_pylist()) == "length" for part in parts])
@@ -142,7 +143,15 @@ def _cells(row: Row, names: list[str]) -> list[str]:
         return f"{100 * mean:.1f}" + ("" if math.isnan(half) else f" ± {100 * half:.1f}")
 
     stage = f"rl @ {row.step}" if row.stage == "rl" else row.stage
-    return [row.arm, stage, str(row.seeds), *map(score, names), f"{row.tokens:.1f}", f"{100 * row.truncated:.1f}", f"{100 * row.no_answer:.1f}"]
+    return [
+        row.arm,
+        stage,
+        str(row.seeds),
+        *map(score, names),
+        f"{row.tokens:.1f}",
+        f"{100 * row.truncated:.1f}",
+        f"{100 * row.no_answer:.1f}",
+    ]
 
 
 def headings(rows: list[Row]) -> list[str]:
@@ -155,7 +164,10 @@ def markdown(rows: list[Row]) -> str:
     lines = ["| " + " | ".join(headings(rows)) + " |", "|" + "---|" * len(headings(rows))]
     lines += ["| " + " | ".join(_cells(row, names)) + " |" for row in rows]
     lines += ["", "Accuracy is avg@k in percent with a 95 % interval over training seeds, or over questions where there is one seed.", ""]
-    lines += [f"- `{row.arm}` ({row.stage}): `{row.command}`, commit {row.commit}, {row.samples} samples, manifest {row.manifests[0]}" for row in rows]
+    lines += [
+        f"- `{row.arm}` ({row.stage}): `{row.command}`, commit {row.commit}, {row.samples} samples, manifest {row.manifests[0]}"
+        for row in rows
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -178,8 +190,32 @@ def show(rows: list[Row], target: Path) -> None:
     with (target / "table.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         columns = [f"{name}{suffix}" for name in names for suffix in ("", "_ci95")]
-        writer.writerow(["arm", "stage", "step", "seeds", "interval_over", *columns, "mean_tokens", "truncated", "no_answer", "samples", "commit", "command", "manifests"])
+        writer.writerow(
+            [
+                "arm",
+                "stage",
+                "step",
+                "seeds",
+                "interval_over",
+                *columns,
+                "mean_tokens",
+                "truncated",
+                "no_answer",
+                "samples",
+                "commit",
+                "command",
+                "manifests",
+            ]
+        )
         for row in rows:
             values = [f"{v:.6g}" for name in names for v in row.scores.get(name, (math.nan, math.nan))]
-            facts = [f"{row.tokens:.6g}", f"{row.truncated:.6g}", f"{row.no_answer:.6g}", row.samples, row.commit, row.command, ";".join(row.manifests)]
+            facts = [
+                f"{row.tokens:.6g}",
+                f"{row.truncated:.6g}",
+                f"{row.no_answer:.6g}",
+                row.samples,
+                row.commit,
+                row.command,
+                ";".join(row.manifests),
+            ]
             writer.writerow([row.arm, row.stage, row.step, row.seeds, row.covers, *values, *facts])

@@ -6,6 +6,7 @@ is logged every step, and in resuming exactly. Run as part of a cell (``python -
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,11 @@ class Reward:
         truncated = [not ids or ids[-1] != eos for ids in completion_ids]
         texts = self.tokenizer.batch_decode(completion_ids, skip_special_tokens=True)
         verdicts = self.verifier.verify_batch(gold, texts, task=task, truncated=truncated)
-        seen: dict[str, int] = {}
+        counts: Counter[str] = Counter()
+        samples = []
         for question in question_id:
-            seen[question] = seen.get(question, -1) + 1
+            samples.append(counts[question])
+            counts[question] += 1
         batch = RewardBatch(
             lengths=np.array([len(ids) for ids in completion_ids]),
             correct=np.array([v.correct for v in verdicts]),
@@ -47,7 +50,7 @@ class Reward:
             token_ids=completion_ids,
             texts=texts,
             question_ids=list(question_id),
-            sample_indices=np.arange(len(texts)),
+            sample_indices=np.array(samples),
             max_length=self.max_length,
         )
         rewards = {name: term.compute(batch) for name, term in self.terms.items()}
