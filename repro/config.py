@@ -258,7 +258,8 @@ def validate(config: DictConfig) -> None:
         ConfigError: one line with the key, its value and what is allowed.
     """
     _known_keys(config)
-    missing = sorted(OmegaConf.missing_keys(config))
+    off = tuple(f"{stage}." for stage in ("sft", "rl") if config[stage].name == "none")  # a stage that is off needs no values
+    missing = sorted(key for key in OmegaConf.missing_keys(config) if not key.startswith(off))
     if missing:
         raise ConfigError(f"{missing[0]} has no value: give one, e.g. {missing[0]}=...")
     _validate_model(config)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
 from repro.config import ConfigError
@@ -38,6 +38,10 @@ def explain(error: BaseException) -> str | None:
 
 def _hydra_line(chain: list[BaseException]) -> str:
     text = str(chain[0]).strip()
+    if isinstance(chain[0], OverrideParseException):
+        return (
+            f"cannot read the override {chain[0].override!r} ({text.splitlines()[0]}): write key=value, and quote the shell's special signs"
+        )
     missing = re.search(
         r"Could not find '([^']+)/([^'/]+)'\s+Available options in '([^']+)':\s+(.*?)(?:Config search path|$)", text, re.DOTALL
     )

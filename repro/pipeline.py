@@ -17,7 +17,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from repro.config import plain, reward_terms
-from repro.store import Built, Stage, Store
+from repro.store import Built, Stage, Store, fingerprint
 from repro.tracking import arm_name
 
 log = logging.getLogger(__name__)
@@ -68,8 +68,9 @@ class Cell:
         """Folder and key of the base model."""
         model = self.config["model"]
         if model["path"] is not None:
-            facts = {"path": model["path"], "revision": model["revision"]}
-            return Path(model["path"]), Stage("external", facts, {}, 1).key
+            local = Path(model["path"])
+            facts = {"files": fingerprint(local)} if local.is_dir() else {"hub": model["path"], "revision": model["revision"]}
+            return local, Stage("external", facts, {}, 1).key
         from repro.models.base import obtain
 
         built = self._note("base", obtain(model, self.store))

@@ -72,6 +72,15 @@ def list_files(folder: Path) -> dict[str, dict[str, Any]]:
     return {str(p.relative_to(folder)): {"bytes": p.stat().st_size, "sha256": file_hash(p)} for p in paths}
 
 
+def fingerprint(folder: Path) -> dict[str, Any]:
+    """What tells two versions of a folder from outside the store apart: checksums, or size and time of files too large to read each time."""
+    found = {}
+    for path in sorted(p for p in folder.rglob("*") if p.is_file()):
+        facts = path.stat()
+        found[str(path.relative_to(folder))] = [facts.st_size, facts.st_mtime_ns] if facts.st_size > FULL_HASH_LIMIT else file_hash(path)
+    return found
+
+
 def problem_of(folder: Path) -> str | None:
     """Why a stage folder cannot be trusted, or None if it is sound."""
     try:

@@ -19,6 +19,7 @@ from transformers import TrainerCallback
 from repro.progress import Progress
 
 MARKER = "COMPLETE"
+TRASH = ".trash"
 
 
 def common_arguments(work: Path, section: dict[str, Any], seed: int, steps: int) -> dict[str, Any]:
@@ -58,7 +59,8 @@ def common_arguments(work: Path, section: dict[str, Any], seed: int, steps: int)
 
 
 def last_checkpoint(work: Path) -> Path | None:
-    """The newest complete trainer checkpoint; incomplete ones are removed."""
+    """The newest complete trainer checkpoint; incomplete ones, and what a kill left of a finished trainer, are removed."""
+    shutil.rmtree(work / TRASH, ignore_errors=True)
     found = sorted((work / "trainer").glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1]))
     for path in found:
         if not (path / MARKER).exists():
@@ -123,7 +125,8 @@ class Metrics(TrainerCallback):
         row = {k: v for k, v in (logs or {}).items() if isinstance(v, (int, float)) and math.isfinite(v)}
         if "train_runtime" in row:  # the trainer's summary, not a step
             return
-        row = {"step": state.global_step, **{k: v for k, v in row.items() if k != "total_flos"}}
+        # num_tokens counts from the last start of the trainer, so it is wrong after a resume
+        row = {"step": state.global_step, **{k: v for k, v in row.items() if k not in ("total_flos", "num_tokens")}}
         with self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")
         self.tracker.log(row)
@@ -133,8 +136,8 @@ class Metrics(TrainerCallback):
         self.bar.__exit__()
 
 
-def finish(trainer, tokenizer, work: Path) -> None:
-    """Save the trained model to ``work/model``, turn the metrics into Parquet and drop what only resuming needed."""
+def finish(trainer, tokenizer, work: Path) -> list[dict[str, float]]:
+    """Save the trained model to ``work/model``, turn the metrics into Parquet and drop what only resuming needed. Returns the metrics."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -143,8 +146,11 @@ def finish(trainer, tokenizer, work: Path) -> None:
     rows = [json.loads(line) for line in (work / "metrics.jsonl").read_text().splitlines()]
     columns = dict.fromkeys(k for row in rows for k in row)
     pq.write_table(pa.table({k: pa.array([row.get(k) for row in rows]) for k in columns}), work / "metrics.parquet")
+    # A kill between these lines must leave either a trainer that resumes or none: a half-removed one would stop the next run.
+    (work / "trainer").rename(work / TRASH)
     (work / "metrics.jsonl").unlink()
-    shutil.rmtree(work / "trainer", ignore_errors=True)
+    shutil.rmtree(work / TRASH)
+    return rows
 
 
 def run(trainer, work: Path) -> None:

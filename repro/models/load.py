@@ -33,6 +33,30 @@ def build_micro(micro: dict[str, Any]):
     return Qwen2ForCausalLM(Qwen2Config(**shape))
 
 
+def check_source(path: str | Path) -> None:
+    """Fail at once where the hub client would retry for a minute: neither a folder, nor cached, nor reachable.
+
+    Raises:
+        ConfigError: that.
+    """
+    import socket
+    from urllib.parse import urlparse
+    from urllib.request import getproxies
+
+    from huggingface_hub import constants, try_to_load_from_cache
+
+    if Path(path).is_dir() or isinstance(try_to_load_from_cache(str(path), "config.json"), str) or getproxies():
+        return
+    hub = urlparse(constants.ENDPOINT)
+    try:
+        if constants.HF_HUB_OFFLINE:
+            raise OSError("HF_HUB_OFFLINE is set")
+        socket.create_connection((hub.hostname, hub.port or 443), timeout=5).close()
+    except OSError as error:
+        where = "it is no folder, not in the Hugging Face cache, and the hub cannot be reached"
+        raise ConfigError(f"model.path={str(path)!r}: {where} ({error}); give the folder of a checkpoint") from None
+
+
 def load_tokenizer(path: str | Path, revision: str | None = None):
     """The tokenizer of a checkpoint.
 
@@ -41,6 +65,7 @@ def load_tokenizer(path: str | Path, revision: str | None = None):
     """
     from transformers import AutoTokenizer
 
+    check_source(path)
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(path), revision=revision)
     except (OSError, ValueError, KeyError) as error:
@@ -61,6 +86,7 @@ def load_model(path: str | Path, revision: str | None = None):
     import torch
     from transformers import AutoModelForCausalLM
 
+    check_source(path)
     gpu = torch.cuda.is_available()
     try:
         model = AutoModelForCausalLM.from_pretrained(str(path), revision=revision, dtype=torch.bfloat16 if gpu else torch.float32)

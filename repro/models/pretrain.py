@@ -85,7 +85,7 @@ def train(micro: dict[str, Any], work: Path) -> tuple[Any, int, float]:
     torch.manual_seed(micro["seed"])
     model = build_micro(micro)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1.0, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
-    saved, first, tokens, after_skills = work / ".checkpoint.pt", 0, 0, 0.0
+    saved, draft, first, tokens, after_skills = work / ".checkpoint.pt", work / ".checkpoint.tmp", 0, 0, 0.0
     if saved.exists():
         state = torch.load(saved, weights_only=True)
         model.load_state_dict(state["model"])
@@ -114,7 +114,6 @@ def train(micro: dict[str, Any], work: Path) -> tuple[Any, int, float]:
             running = loss.item() if running is None else 0.98 * running + 0.02 * loss.item()
             bar.update(1, loss=running)
             if (step + 1) % CHECKPOINT == 0:
-                draft = work / ".checkpoint.tmp"
                 state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
                 torch.save({**state, "step": offset + step + 1, "tokens": tokens, "after_skills": after_skills}, draft)
                 os.replace(draft, saved)
@@ -122,7 +121,8 @@ def train(micro: dict[str, Any], work: Path) -> tuple[Any, int, float]:
         offset += steps
         if name == "skills" and begin < steps:
             after_skills = measure(model, tokenizer)["search"]
-    saved.unlink(missing_ok=True)
+    for path in (saved, draft):
+        path.unlink(missing_ok=True)
     return model, tokens, after_skills
 
 

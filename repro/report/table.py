@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import json
 import math
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ class Row:
     samples: int
     command: str
     commit: str
-    manifests: list[str] = field(default_factory=list)
+    manifests: list[Path] = field(default_factory=list)
 
 
 def seed_interval(means: list[float]) -> tuple[float, float]:
@@ -45,12 +46,21 @@ def seed_interval(means: list[float]) -> tuple[float, float]:
 
 
 def question_interval(correct: np.ndarray, questions: np.ndarray) -> tuple[float, float]:
-    """Mean and half width of the 95 % interval over questions: the standard error of the per-question means (Miller, arXiv 2411.00640)."""
+    """Mean and half width of the 95 % interval over questions, several samples each.
+
+    The standard error is that of the per-question means (Miller, arXiv 2411.00640); the interval is Wilson's at the number of independent
+    answers with that standard error, since the normal one collapses to a point at 0 and 100 % (Bowyer et al., arXiv 2503.01747).
+    """
     _, index = np.unique(questions, return_inverse=True)
     means = np.bincount(index, correct) / np.bincount(index)
-    if len(means) < 2:
-        return float(means.mean()), math.nan
-    return float(means.mean()), float(1.96 * means.std(ddof=1) / math.sqrt(len(means)))
+    count, mean = len(means), float(means.mean())
+    if count < 2:
+        return mean, math.nan
+    variance = means.var(ddof=1) / count
+    effective = mean * (1 - mean) / variance if variance > 0 else count
+    z = 1.96
+    half = z / (1 + z**2 / effective) * math.sqrt(mean * (1 - mean) / effective + z**2 / (4 * effective**2))
+    return mean, half
 
 
 def _label(cell: dict[str, Any], stage: str, names: dict[str, set[str]]) -> str:
@@ -119,7 +129,7 @@ def _row(label: str, stage: str, step: int, group: dict[str, Any]) -> Row:
         samples=len(tokens),
         command=first["command"],
         commit=commit,
-        manifests=[str(folder / "cell.json") for folder, _ in group["cells"]],
+        manifests=[folder / "cell.json" for folder, _ in group["cells"]],
     )
 
 
@@ -158,14 +168,14 @@ def headings(rows: list[Row]) -> list[str]:
     return ["arm", "stage", "seeds", *_titles(rows).values(), "CoT tokens", "truncated %", "no answer %"]
 
 
-def markdown(rows: list[Row]) -> str:
-    """The table with, below it, what every row was made by."""
+def markdown(rows: list[Row], target: Path) -> str:
+    """The table with, below it, what every row was made by; manifests relative to ``target``."""
     names = list(_titles(rows))
     lines = ["| " + " | ".join(headings(rows)) + " |", "|" + "---|" * len(headings(rows))]
     lines += ["| " + " | ".join(_cells(row, names)) + " |" for row in rows]
     lines += ["", "Accuracy is avg@k in percent with a 95 % interval over training seeds, or over questions where there is one seed.", ""]
     lines += [
-        f"- `{row.arm}` ({row.stage}): `{row.command}`, commit {row.commit}, {row.samples} samples, manifest {row.manifests[0]}"
+        f"- `{row.arm}` ({row.stage}): `{row.command}`, commit {row.commit}, {row.samples} samples, manifest {os.path.relpath(row.manifests[0], target)}"
         for row in rows
     ]
     return "\n".join(lines) + "\n"
@@ -186,7 +196,7 @@ def show(rows: list[Row], target: Path) -> None:
     console = Console()
     # Piped output has no width of its own; 80 columns would cut the names of the arms.
     Console(width=console.width if console.is_terminal else 160).print(table)
-    (target / "table.md").write_text(markdown(main))
+    (target / "table.md").write_text(markdown(main, target))
     with (target / "table.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         columns = [f"{name}{suffix}" for name in names for suffix in ("", "_ci95")]
@@ -216,6 +226,6 @@ def show(rows: list[Row], target: Path) -> None:
                 row.samples,
                 row.commit,
                 row.command,
-                ";".join(row.manifests),
+                ";".join(os.path.relpath(path, target) for path in row.manifests),
             ]
             writer.writerow([row.arm, row.stage, row.step, row.seeds, row.covers, *values, *facts])

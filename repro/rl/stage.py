@@ -68,6 +68,7 @@ def rollout_metrics(batch: RewardBatch, truncated: np.ndarray) -> dict[str, floa
         "accuracy": batch.correct.mean(),
         "truncated": truncated.mean(),
         "no_answer": 1 - batch.answered.mean(),
+        "tokens": batch.lengths.sum(),  # generated in this step
         "length/mean": batch.lengths.mean(),
         "length/median": np.median(batch.lengths),
         "length/p90": np.quantile(batch.lengths, 0.9),
@@ -138,6 +139,5 @@ def build(config: dict[str, Any], terms: dict[str, Any], verifier, start: Path, 
             ],
         )
         training.run(trainer, work)
-        tokens = int(trainer.state.num_input_tokens_seen)
-    training.finish(trainer, tokenizer, work)
-    return {"tokens": tokens, "steps": rl["steps"]}
+    metrics = training.finish(trainer, tokenizer, work)
+    return {"tokens": int(sum(row["tokens"] for row in metrics)), "steps": rl["steps"]}

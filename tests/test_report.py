@@ -1,0 +1,39 @@
+"""The table: intervals against brute force, shared rows counted once, and a README that has not drifted."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from repro.report import readme
+from repro.report.table import question_interval, seed_interval
+
+
+def test_readme_tables_are_those_of_the_results() -> None:
+    text = readme.README.read_text()
+    assert text == readme.render(text), "run `python -m repro.report.readme`"
+    assert text.count("<!-- table:") == text.count("<!-- end -->") > 0
+
+
+def test_seed_interval_is_students() -> None:
+    mean, half = seed_interval([0.5, 0.6, 0.7])
+    assert math.isclose(mean, 0.6) and math.isclose(half, 4.302653 * 0.1 / math.sqrt(3), rel_tol=1e-5)
+
+
+def test_question_interval_covers_what_it_says() -> None:
+    """Questions of different difficulty, 4 samples each: the interval holds the true mean in about 95 of 100 studies."""
+    rng = np.random.default_rng(0)
+    inside, studies, questions = 0, 1000, 64
+    for _ in range(studies):
+        difficulty = rng.beta(1, 1, questions)
+        correct = (rng.random((4, questions)) < difficulty).astype(float)
+        mean, half = question_interval(correct.ravel(), np.tile(np.arange(questions), 4))
+        inside += abs(mean - 0.5) <= half
+    assert 0.92 < inside / studies < 0.98
+
+
+def test_question_interval_is_not_a_point_at_the_ends() -> None:
+    for value in (0.0, 1.0):
+        mean, half = question_interval(np.full(40, value), np.repeat(np.arange(10), 4))
+        assert mean == value and 0.1 < half < 0.2  # Wilson at 0 of 10: 0 to 0.28
