@@ -11,6 +11,9 @@ from repro.config import ConfigError
 def build_micro(micro: dict[str, Any]):
     """A randomly initialised Llama or Qwen2 of the size that ``MicroModel`` describes, float32. Seed torch first."""
     from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()  # a bar for every file read or written would bury ours
 
     from repro.models.tokenizer import EOS, PAD, vocabulary
 
@@ -85,8 +88,10 @@ def load_model(path: str | Path, revision: str | None = None):
     """
     import torch
     from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
 
     check_source(path)
+    logging.disable_progress_bar()
     gpu = torch.cuda.is_available()
     try:
         model = AutoModelForCausalLM.from_pretrained(str(path), revision=revision, dtype=torch.bfloat16 if gpu else torch.float32)

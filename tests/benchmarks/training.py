@@ -7,7 +7,7 @@
 
 The two sides of each ratio take turns, so that a busy machine slows both.
 
-    python tests/benchmarks/training.py [--rounds 3]
+    python tests/benchmarks/training.py [--rounds 3] [--write]
 """
 
 from __future__ import annotations
@@ -147,11 +147,13 @@ def rl(config: dict, terms: dict, base: Path, rounds: int) -> dict[str, list[flo
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3, help="repetitions of each side; medians are shown")
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--write", action="store_true", help="keep the table as the README's (then run python -m repro.report.readme)")
+    rounds, write = parser.parse_args().rounds, parser.parse_args().write
     import torch
 
     from repro.manifest import environment
     from repro.models.base import HERE
+    from repro.report.readme import RESULTS
 
     torch.set_num_threads(1)
     config, terms = cell()
@@ -159,15 +161,19 @@ def main() -> None:
     steps = rl(config, terms, HERE / "llama" / "model", rounds)
     middle = {k: statistics.median(v) for k, v in steps.items()}
     facts = environment()
-    print(f"\n{facts['cpu']}, {facts['cores']} cores, one torch thread, {rounds} rounds\n")
-    print("| | repro | bare script | ratio |\n|---|---|---|---|")
-    print(f"| pre-training, tokens/s | {ours:,.0f} | {bare:,.0f} | {ours / bare:.2f} |")
-    print(
-        f"| RL step, s ({PROMPTS} x {GROUP} completions) | {middle['ours step']:.2f} | {middle['bare step']:.2f} | {middle['ours step'] / middle['bare step']:.2f} |"
-    )
-    print(
-        f"| rollouts, tokens/s | {middle['ours tokens/s']:,.0f} | {middle['bare tokens/s']:,.0f} | {middle['ours tokens/s'] / middle['bare tokens/s']:.2f} |"
-    )
+    step, rate = (middle["ours step"], middle["bare step"]), (middle["ours tokens/s"], middle["bare tokens/s"])
+    lines = [
+        "| | repro | bare script | ratio |",
+        "|---|---:|---:|---:|",
+        f"| pre-training, tokens/s | {ours:,.0f} | {bare:,.0f} | {ours / bare:.2f} |",
+        f"| RL step, s ({PROMPTS} x {GROUP} completions) | {step[0]:.2f} | {step[1]:.2f} | {step[0] / step[1]:.2f} |",
+        f"| rollouts, tokens/s | {rate[0]:,.0f} | {rate[1]:,.0f} | {rate[0] / rate[1]:.2f} |",
+        "",
+        f"{facts['cpu']}, {facts['cores']} cores, one torch thread, medians of {rounds} rounds, commit {facts['commit'][:10]}.",
+    ]
+    print("\n" + "\n".join(lines))
+    if write:
+        (RESULTS / "bench.md").write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":
