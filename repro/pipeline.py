@@ -68,8 +68,11 @@ class Cell:
         """Folder and key of the base model."""
         model = self.config["model"]
         if model["path"] is not None:
-            local = Path(model["path"])
-            facts = {"files": fingerprint(local)} if local.is_dir() else {"hub": model["path"], "revision": model["revision"]}
+            from repro.models.load import resolve
+
+            local = resolve(model["path"], model["revision"])
+            own = Path(model["path"]).expanduser().is_dir()
+            facts = {"files": fingerprint(local)} if own else {"hub": model["path"], "commit": local.name}
             return local, Stage("external", facts, {}, 1).key
         from repro.models.base import obtain
 

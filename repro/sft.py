@@ -65,7 +65,7 @@ def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[
     begin = training.start_step(work)
     with open_tracker(config, run_id, "sft") as tracker:
         trainer = SFTTrainer(
-            model=load_model(start),
+            model=load_model(start, training=True),
             args=arguments,
             train_dataset=Dataset.from_dict(columns),
             processing_class=tokenizer,

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from repro.config import ConfigError
+
 
 class NoTracker:
     def log(self, row: dict[str, float]) -> None:
@@ -37,7 +39,22 @@ def open_tracker(config: dict[str, Any], run_id: str, job: str):
 
     folder = Path(config["paths"]["wandb"]).resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    run = wandb.init(
+    try:
+        run = _init(wandb, config, folder, run_id, job)
+    except wandb.errors.UsageError as error:  # online without a key
+        remedy = "run `wandb login` or set WANDB_API_KEY, or keep tracking.mode=offline and `wandb sync` later"
+        raise ConfigError(
+            f"tracking.mode={tracking['mode']!r} needs a Weights & Biases key ({str(error).splitlines()[0]}): {remedy}"
+        ) from None
+    try:
+        yield WandbTracker(run)
+    finally:
+        run.finish()
+
+
+def _init(wandb, config: dict[str, Any], folder: Path, run_id: str, job: str):
+    tracking = config["tracking"]
+    return wandb.init(
         project=tracking["project"],
         id=f"{job}-{run_id}",
         name=f"{config['experiment_name']} {arm_name(config)} seed {config['seed']}",
@@ -49,10 +66,6 @@ def open_tracker(config: dict[str, Any], run_id: str, job: str):
         config=config,
         settings=wandb.Settings(console="off", disable_git=True, x_disable_stats=True),
     )
-    try:
-        yield WandbTracker(run)
-    finally:
-        run.finish()
 
 
 def arm_name(config: dict[str, Any]) -> str:

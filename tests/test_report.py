@@ -17,8 +17,10 @@ def test_readme_tables_are_those_of_the_results() -> None:
 
 
 def test_seed_interval_is_students() -> None:
-    mean, half = seed_interval([0.5, 0.6, 0.7])
-    assert math.isclose(mean, 0.6) and math.isclose(half, 4.302653 * 0.1 / math.sqrt(3), rel_tol=1e-5)
+    mean, low, high = seed_interval([0.5, 0.6, 0.7])
+    assert math.isclose(mean, 0.6) and math.isclose(high - mean, 4.302653 * 0.1 / math.sqrt(3), rel_tol=1e-5)
+    assert math.isclose(mean - low, high - mean)
+    assert seed_interval([0.9, 1.0])[2] == 1.0
 
 
 def test_question_interval_covers_what_it_says() -> None:
@@ -28,12 +30,12 @@ def test_question_interval_covers_what_it_says() -> None:
     for _ in range(studies):
         difficulty = rng.beta(1, 1, questions)
         correct = (rng.random((4, questions)) < difficulty).astype(float)
-        mean, half = question_interval(correct.ravel(), np.tile(np.arange(questions), 4))
-        inside += abs(mean - 0.5) <= half
+        _, low, high = question_interval(correct.ravel(), np.tile(np.arange(questions), 4))
+        inside += low <= 0.5 <= high
     assert 0.92 < inside / studies < 0.98
 
 
 def test_question_interval_is_not_a_point_at_the_ends() -> None:
     for value in (0.0, 1.0):
-        mean, half = question_interval(np.full(40, value), np.repeat(np.arange(10), 4))
-        assert mean == value and 0.1 < half < 0.2  # Wilson at 0 of 10: 0 to 0.28
+        mean, low, high = question_interval(np.full(40, value), np.repeat(np.arange(10), 4))
+        assert mean == value and 0.2 < high - low < 0.3  # Wilson at 0 of 10: 0 to 0.28

@@ -36,31 +36,42 @@ def build_micro(micro: dict[str, Any]):
     return Qwen2ForCausalLM(Qwen2Config(**shape))
 
 
-def check_source(path: str | Path) -> None:
-    """Fail at once where the hub client would retry for a minute: neither a folder, nor cached, nor reachable.
+def resolve(path: str, revision: str | None) -> Path:
+    """The local folder of a checkpoint, downloaded from the hub if ``path`` is no folder.
+
+    Fails at once where the hub client would retry for a minute.
 
     Raises:
-        ConfigError: that.
+        ConfigError: neither a folder, nor cached, nor to be had from the hub.
     """
     import socket
     from urllib.parse import urlparse
     from urllib.request import getproxies
 
-    from huggingface_hub import constants, try_to_load_from_cache
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-    if Path(path).is_dir() or isinstance(try_to_load_from_cache(str(path), "config.json"), str) or getproxies():
-        return
+    folder = Path(path).expanduser()
+    if folder.is_dir():
+        return folder
+    try:
+        return Path(snapshot_download(path, revision=revision, local_files_only=True))
+    except (LocalEntryNotFoundError, HFValidationError):
+        pass
     hub = urlparse(constants.ENDPOINT)
     try:
         if constants.HF_HUB_OFFLINE:
             raise OSError("HF_HUB_OFFLINE is set")
-        socket.create_connection((hub.hostname, hub.port or 443), timeout=5).close()
-    except OSError as error:
-        where = "it is no folder, not in the Hugging Face cache, and the hub cannot be reached"
-        raise ConfigError(f"model.path={str(path)!r}: {where} ({error}); give the folder of a checkpoint") from None
+        if not getproxies():
+            socket.create_connection((hub.hostname, hub.port or 443), timeout=5).close()
+        return Path(snapshot_download(path, revision=revision))
+    except (OSError, HfHubHTTPError, HFValidationError) as error:
+        reason = str(error).strip().splitlines()[0]
+        where = "it is no folder, not in the Hugging Face cache, and cannot be had from the hub"
+        raise ConfigError(f"model.path={path!r}: {where} ({reason}); give the folder of a checkpoint") from None
 
 
-def load_tokenizer(path: str | Path, revision: str | None = None):
+def load_tokenizer(path: str | Path):
     """The tokenizer of a checkpoint.
 
     Raises:
@@ -68,9 +79,8 @@ def load_tokenizer(path: str | Path, revision: str | None = None):
     """
     from transformers import AutoTokenizer
 
-    check_source(path)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(path), revision=revision)
+        tokenizer = AutoTokenizer.from_pretrained(str(path))
     except (OSError, ValueError, KeyError) as error:
         first = str(error).strip().splitlines()[0]
         raise ConfigError(f"model.path={str(path)!r} has no tokenizer that can be loaded: {first}") from None
@@ -80,8 +90,14 @@ def load_tokenizer(path: str | Path, revision: str | None = None):
     return tokenizer
 
 
-def load_model(path: str | Path, revision: str | None = None):
-    """The causal language model of a checkpoint: float32 on a CPU, bfloat16 on a GPU.
+def device_name() -> str:
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def load_model(path: str | Path, *, training: bool = False):
+    """The causal language model of a checkpoint: float32 for training and on a CPU, bfloat16 for generation on a GPU.
 
     Raises:
         ConfigError: it cannot be loaded.
@@ -90,15 +106,14 @@ def load_model(path: str | Path, revision: str | None = None):
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
-    check_source(path)
     logging.disable_progress_bar()
-    gpu = torch.cuda.is_available()
+    half = device_name() == "cuda" and not training
     try:
-        model = AutoModelForCausalLM.from_pretrained(str(path), revision=revision, dtype=torch.bfloat16 if gpu else torch.float32)
+        model = AutoModelForCausalLM.from_pretrained(str(path), dtype=torch.bfloat16 if half else torch.float32)
     except (OSError, ValueError, KeyError) as error:
         first = str(error).strip().splitlines()[0]
         raise ConfigError(f"model.path={str(path)!r} cannot be loaded: {first}") from None
-    return model.to("cuda" if gpu else "cpu")
+    return model.to(device_name())
 
 
 def encode_chat(tokenizer, prompt: str) -> list[int]:

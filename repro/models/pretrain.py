@@ -23,7 +23,7 @@ from typing import Any
 
 from repro.data.chains import MIXTURES, SKILLS, corpus
 from repro.data.world import problems
-from repro.models.load import build_micro, encode_chat
+from repro.models.load import build_micro, device_name, encode_chat
 from repro.models.tokenizer import build_tokenizer
 from repro.progress import Progress
 
@@ -83,7 +83,7 @@ def train(micro: dict[str, Any], work: Path) -> tuple[Any, int, float]:
 
     tokenizer = build_tokenizer()
     torch.manual_seed(micro["seed"])
-    model = build_micro(micro)
+    model = build_micro(micro).to(device_name())
     optimizer = torch.optim.AdamW(model.parameters(), lr=1.0, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
     saved, draft, first, tokens, after_skills = work / ".checkpoint.pt", work / ".checkpoint.tmp", 0, 0, 0.0
     if saved.exists():
@@ -105,7 +105,7 @@ def train(micro: dict[str, Any], work: Path) -> tuple[Any, int, float]:
             rate = peak * min(1.0, (step + 1) / 100) * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * step / steps)))
             for group in optimizer.param_groups:
                 group["lr"] = rate
-            loss = loss_of(model, inputs, labels)
+            loss = loss_of(model, inputs.to(model.device), labels.to(model.device))
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()

@@ -20,20 +20,21 @@ README = Path(__file__).parents[2] / "README.md"
 def sweep_table(path: Path) -> str:
     """Markdown of a ``table.csv``: for every arm the last step, and what made it."""
     from evals.benchmarks import BENCHMARKS
+    from repro.report.table import percent
 
     with path.open() as file:
         rows = list(csv.DictReader(file))
     last = {row["arm"]: row for row in rows}  # rows of an arm are in the order of their steps
-    names = [name for name in rows[0] if f"{name}_ci95" in rows[0]]
+    names = [name for name in rows[0] if f"{name}_low" in rows[0]]
     lines = ["| arm | stage | seeds | " + " | ".join(BENCHMARKS[n].title for n in names) + " | CoT tokens | truncated % |"]
     lines.append("|---|---|" + "---:|" * (len(names) + 3))
     for row in last.values():
-        scores = [f"{100 * float(row[n]):.1f} ± {100 * float(row[f'{n}_ci95']):.1f}" for n in names]
+        scores = [percent((float(row[n]), float(row[f"{n}_low"]), float(row[f"{n}_high"]))) for n in names]
         stage = f"rl @ {row['step']}" if row["stage"] == "rl" else row["stage"]
         length, cut = f"{float(row['mean_tokens']):.1f}", f"{100 * float(row['truncated']):.1f}"
         lines.append(f"| {row['arm']} | {stage} | {row['seeds']} | {' | '.join(scores)} | {length} | {cut} |")
     commits = sorted({row["commit"] for row in rows})
-    return "\n".join([*lines, "", f"avg@4 in percent, 95 % intervals over {rows[-1]['interval_over']}; commit {', '.join(commits)}."])
+    return "\n".join([*lines, "", f"avg@k in percent, 95 % intervals over {rows[-1]['interval_over']}; commit {', '.join(commits)}."])
 
 
 def bases_table() -> str:

@@ -17,17 +17,19 @@ from typing import Any
 
 import numpy as np
 
+Interval = tuple[float, float, float]  # mean, low, high; the ends are nan where there is no interval
+
 
 @dataclass
 class Row:
-    """One arm at one stage. ``scores``: benchmark -> (mean, half width of the interval or nan); ``tokens``: mean CoT length."""
+    """One arm at one stage. ``scores``: benchmark -> (mean, low, high); ``tokens``: mean CoT length."""
 
     arm: str
     stage: str
     step: int
     seeds: int
     covers: str
-    scores: dict[str, tuple[float, float]]
+    scores: dict[str, Interval]
     tokens: float
     truncated: float
     no_answer: float
@@ -37,16 +39,17 @@ class Row:
     manifests: list[Path] = field(default_factory=list)
 
 
-def seed_interval(means: list[float]) -> tuple[float, float]:
-    """Mean and half width of the 95 % t interval over training seeds."""
+def seed_interval(means: list[float]) -> Interval:
+    """Mean and 95 % t interval over training seeds, cut at 0 and 1."""
     from scipy.stats import t
 
     values = np.asarray(means)
-    return float(values.mean()), float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
+    mean, half = float(values.mean()), float(t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
+    return mean, max(0.0, mean - half), min(1.0, mean + half)
 
 
-def question_interval(correct: np.ndarray, questions: np.ndarray) -> tuple[float, float]:
-    """Mean and half width of the 95 % interval over questions, several samples each.
+def question_interval(correct: np.ndarray, questions: np.ndarray) -> Interval:
+    """Mean and 95 % interval over questions, several samples each.
 
     The standard error is that of the per-question means (Miller, arXiv 2411.00640); the interval is Wilson's at the number of independent
     answers with that standard error, since the normal one collapses to a point at 0 and 100 % (Bowyer et al., arXiv 2503.01747).
@@ -55,12 +58,19 @@ def question_interval(correct: np.ndarray, questions: np.ndarray) -> tuple[float
     means = np.bincount(index, correct) / np.bincount(index)
     count, mean = len(means), float(means.mean())
     if count < 2:
-        return mean, math.nan
+        return mean, math.nan, math.nan
     variance = means.var(ddof=1) / count
     effective = mean * (1 - mean) / variance if variance > 0 else count
     z = 1.96
+    centre = (mean + z**2 / (2 * effective)) / (1 + z**2 / effective)
     half = z / (1 + z**2 / effective) * math.sqrt(mean * (1 - mean) / effective + z**2 / (4 * effective**2))
-    return mean, half
+    return mean, min(mean, centre - half), max(mean, centre + half)
+
+
+def percent(interval: Interval) -> str:
+    """``61.2 [58.0, 64.4]``"""
+    mean, low, high = (100 * value for value in interval)
+    return f"{mean:.1f}" + ("" if math.isnan(low) else f" [{low:.1f}, {high:.1f}]")
 
 
 def _label(cell: dict[str, Any], stage: str, names: dict[str, set[str]]) -> str:
@@ -146,18 +156,13 @@ def _titles(rows: list[Row]) -> dict[str, str]:
 
 
 def _cells(row: Row, names: list[str]) -> list[str]:
-    def score(name: str) -> str:
-        if name not in row.scores:
-            return "-"
-        mean, half = row.scores[name]
-        return f"{100 * mean:.1f}" + ("" if math.isnan(half) else f" ± {100 * half:.1f}")
-
+    scores = [percent(row.scores[name]) if name in row.scores else "-" for name in names]
     stage = f"rl @ {row.step}" if row.stage == "rl" else row.stage
     return [
         row.arm,
         stage,
         str(row.seeds),
-        *map(score, names),
+        *scores,
         f"{row.tokens:.1f}",
         f"{100 * row.truncated:.1f}",
         f"{100 * row.no_answer:.1f}",
@@ -194,12 +199,12 @@ def show(rows: list[Row], target: Path) -> None:
     for row in main:
         table.add_row(*_cells(row, names))
     console = Console()
-    # Piped output has no width of its own; 80 columns would cut the names of the arms.
-    Console(width=console.width if console.is_terminal else 160).print(table)
+    # Piped output has no width of its own; 80 columns would wrap the names of the arms.
+    Console(width=console.width if console.is_terminal else 190).print(table)
     (target / "table.md").write_text(markdown(main, target))
     with (target / "table.csv").open("w", newline="") as file:
         writer = csv.writer(file)
-        columns = [f"{name}{suffix}" for name in names for suffix in ("", "_ci95")]
+        columns = [f"{name}{suffix}" for name in names for suffix in ("", "_low", "_high")]
         writer.writerow(
             [
                 "arm",
@@ -218,7 +223,7 @@ def show(rows: list[Row], target: Path) -> None:
             ]
         )
         for row in rows:
-            values = [f"{v:.6g}" for name in names for v in row.scores.get(name, (math.nan, math.nan))]
+            values = [f"{v:.6g}" for name in names for v in row.scores.get(name, (math.nan,) * 3)]
             facts = [
                 f"{row.tokens:.6g}",
                 f"{row.truncated:.6g}",

@@ -127,7 +127,7 @@ def build(config: dict[str, Any], terms: dict[str, Any], verifier, start: Path, 
     begin = training.start_step(work)
     with open_tracker(config, run_id, "rl") as tracker:
         trainer = GRPOTrainer(
-            model=load_model(start),
+            model=load_model(start, training=True),
             args=arguments(config, work),
             reward_funcs=Reward(terms, verifier, tokenizer, rl["max_completion_length"]),
             train_dataset=Dataset.from_dict(rows),
