@@ -86,11 +86,8 @@ def refuse(line: str) -> None:
 class SweepReport(Callback):
     """Hydra callback: the table after a run or a sweep, the failures and the exit code.
 
-    The cells of this run are noted as they end; a launcher that runs them elsewhere (joblib, Slurm) loses that, so the folders are read.
+    It reads the cells' folders, since a launcher may run the cells in other processes or on other machines.
     """
-
-    def __init__(self) -> None:
-        self.cells: list[Path] = []
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         """Refuse a single run before Hydra makes its folder. (Hydra turns an exception of a callback into a warning; SystemExit passes.)"""
@@ -123,13 +120,12 @@ class SweepReport(Callback):
         done = [f for f, cell in cells.items() if cell["status"] == "done"]
         failed = {f: cell for f, cell in cells.items() if cell["status"] != "done"}
         if done:
-            stages = {(s["stage"], s["key"]): s for f in done for s in cells[f]["stages"]}
-            built = [s for s in stages.values() if not s["reused"]]
+            stages = {(s["stage"], s["key"]): s["seconds"] for f in done for s in cells[f]["stages"]}
+            built = {(s["stage"], s["key"]) for f in done for s in cells[f]["stages"] if not s["reused"]}
             rows = leaderboard(done)
             show(rows, target)
-            print(
-                f"{len(done)} cells, {len(stages)} stages: {len(built)} built in {sum(s['seconds'] for s in built):.0f} s, {len(stages) - len(built)} reused"
-            )
+            cost = f"{len(built)} built in {sum(stages[key] for key in built):.0f} s, {len(stages) - len(built)} reused"
+            print(f"{len(done)} cells, {len(stages)} stages: {cost}")
             print(f"Table: {target / 'table.md'}, {target / 'table.csv'}   Records: {target}/**/records.parquet")
         if failed:
             _exit_code = 2 if all(cell.get("refused") for cell in failed.values()) else 1
