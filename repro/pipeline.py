@@ -127,7 +127,16 @@ class Cell:
             "seed": self.config["seed"],
             "seconds": round(time.monotonic() - start, 2),
             "stages": self.done,
-            "evaluations": [{"stage": kind, "step": step, "key": built.stage.key} for kind, step, built in self.evaluations],
+            "evaluations": [
+                {
+                    "stage": kind,
+                    "step": step,
+                    "key": built.stage.key,
+                    "commit": built.manifest["environment"]["commit"],
+                    "dirty": built.manifest["environment"]["dirty"],
+                }
+                for kind, step, built in self.evaluations
+            ],
             "store": str(self.store.root),
         }
 

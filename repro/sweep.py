@@ -6,7 +6,6 @@ its own log and ``status: failed`` to its ``cell.json``, the others go on, and t
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
@@ -54,8 +53,6 @@ def run_in_sweep(config: DictConfig) -> None:
     hydra = HydraConfig.get()
     folder, command = Path(hydra.runtime.output_dir), cell_command(list(hydra.overrides.task))
     quiet_libraries()
-    with contextlib.suppress(FileNotFoundError):
-        (folder / "cell.json").rename(folder / "cell.before.json")
     try:
         validate(config)
         from repro.pipeline import arm_name, plain, run_cell, write_json
@@ -101,16 +98,24 @@ class SweepReport(Callback):
 
     def on_run_end(self, config: DictConfig, **_: Any) -> None:
         folder = Path(config.hydra.runtime.output_dir)
-        self._report([folder], folder)
+        if exit_code() == 0:  # not refused
+            self._report([folder], folder)
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        sweep = Path(config.hydra.sweep.dir)
-        for path in sweep.glob("*/seed=*/cell.json"):
-            path.rename(path.with_name("cell.before.json"))
+        """Note the time by the clock of the folder's own file system: cells finished after it are of this sweep, or as good."""
+        marker = Path(config.hydra.sweep.dir) / ".started"
+        try:
+            marker.parent.mkdir(parents=True, exist_ok=True)
+            marker.write_text("")
+        except OSError as error:
+            refuse(f"cannot write {marker.parent} ({error.strerror}): choose another folder with paths.outputs=...")
+            raise SystemExit(exit_code()) from None
+        self.start = marker.stat().st_mtime_ns
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         sweep = Path(config.hydra.sweep.dir)
-        self._report(sorted(p.parent for p in sweep.glob("*/seed=*/cell.json")), sweep)
+        found = sorted(sweep.glob("*/seed=*/cell.json"))
+        self._report([path.parent for path in found if path.stat().st_mtime_ns >= self.start], sweep)
 
     def _report(self, folders: list[Path], target: Path) -> None:
         global _exit_code

@@ -101,11 +101,12 @@ def leaderboard(folders: list[Path]) -> list[Row]:
         table = pq.read_table(folder / "records.parquet")
         for evaluation in cell["evaluations"]:
             stage, step = evaluation["stage"], evaluation["step"]
-            group = groups.setdefault((order[stage], _label(cell, stage, names), stage, step), {"parts": {}, "cells": []})
+            group = groups.setdefault((order[stage], _label(cell, stage, names), stage, step), {"parts": {}, "cells": [], "commits": set()})
             if evaluation["key"] not in group["parts"]:
                 chosen = pc.and_(pc.equal(table["stage"], stage), pc.equal(table["step"], step))
                 group["parts"][evaluation["key"]] = table.filter(chosen)
                 group["cells"].append((folder, cell))
+                group["commits"].add((evaluation["commit"] or "unknown")[:10] + ("+dirty" if evaluation["dirty"] else ""))
     return [_row(label, stage, step, group) for (_, label, stage, step), group in sorted(groups.items(), key=lambda item: item[0])]
 
 
@@ -125,7 +126,6 @@ def _row(label: str, stage: str, step: int, group: dict[str, Any]) -> Row:
     cut = np.concatenate([np.asarray(part["finish_reason"].to_pylist()) == "length" for part in parts])
     silent = np.concatenate([np.asarray([e is None for e in part["extracted"].to_pylist()]) for part in parts])
     _, first = group["cells"][0]
-    commit = (first["environment"]["commit"] or "unknown")[:10] + ("+dirty" if first["environment"]["dirty"] else "")
     return Row(
         arm=label,
         stage=stage,
@@ -138,7 +138,7 @@ def _row(label: str, stage: str, step: int, group: dict[str, Any]) -> Row:
         no_answer=float(silent.mean()),
         samples=len(tokens),
         command=first["command"],
-        commit=commit,
+        commit=" ".join(sorted(group["commits"])),
         manifests=[folder / "cell.json" for folder, _ in group["cells"]],
     )
 
