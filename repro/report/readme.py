@@ -33,8 +33,10 @@ def sweep_table(path: Path) -> str:
         stage = f"rl @ {row['step']}" if row["stage"] == "rl" else row["stage"]
         length, cut = f"{float(row['mean_tokens']):.1f}", f"{100 * float(row['truncated']):.1f}"
         lines.append(f"| {row['arm']} | {stage} | {row['seeds']} | {' | '.join(scores)} | {length} | {cut} |")
-    commits = sorted({row["commit"] for row in rows})
-    return "\n".join([*lines, "", f"avg@k in percent, 95 % intervals over {rows[-1]['interval_over']}; commit {', '.join(commits)}."])
+    commits = sorted({commit for row in rows for commit in row["commit"].split()})
+    over = {"seeds": "training seeds", "questions": "questions (one seed)"}
+    covers = ", in other rows over ".join(over[name] for name in sorted({row["interval_over"] for row in rows}, reverse=True))
+    return "\n".join([*lines, "", f"avg@k in percent, 95 % intervals over {covers}; commit {', '.join(commits)}."])
 
 
 def bases_table() -> str:
