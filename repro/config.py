@@ -230,6 +230,8 @@ def _validate_rl(config: DictConfig) -> None:
     _require(rl.baseline == "grpo", "rl.baseline", rl.baseline, "choose grpo")
     keys = ("steps", "prompts_per_step", "max_completion_length", "learning_rate", "clip", "max_grad_norm", "save_steps")
     _finite_positive(config, *(f"rl.{key}" for key in (*keys, "temperature")))
+    size = config.data.train_size
+    _require(rl.prompts_per_step <= size, "rl.prompts_per_step", rl.prompts_per_step, f"it must be at most data.train_size={size}")
     _require(rl.group_size >= 2, "rl.group_size", rl.group_size, "a group baseline needs at least 2 completions a prompt")
     _require(math.isfinite(rl.kl) and rl.kl >= 0, "rl.kl", rl.kl, "it must be 0 or a positive number")
     _require(0 < rl.top_p <= 1, "rl.top_p", rl.top_p, "it must be in (0, 1]")
@@ -283,6 +285,7 @@ def validate(config: DictConfig) -> None:
     _require(len(config.eval.benchmarks) > 0, "eval.benchmarks", [], "name at least one benchmark")
     for name in config.eval.benchmarks:
         _require(name in BENCHMARKS, "eval.benchmarks", name, f"choose from {', '.join(BENCHMARKS)}")
+    _require(config.tracking.name in ("wandb", "none"), "tracking.name", config.tracking.name, "choose wandb or none")
     _require(config.tracking.mode in ("offline", "online"), "tracking.mode", config.tracking.mode, "choose offline or online")
     _require(config.seed >= 0, "seed", config.seed, "it must be 0 or a positive whole number")
 

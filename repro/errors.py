@@ -9,6 +9,7 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
 from repro.config import ConfigError
+from repro.data.world import SplitError
 from repro.store import StoreError
 
 
@@ -17,8 +18,10 @@ def explain(error: BaseException) -> str | None:
 
     Hydra wraps OmegaConf's errors, and wraps a failed interpolation of a resolver once more; the innermost says what is wrong.
     """
-    if isinstance(error, (ConfigError, StoreError)):
+    if isinstance(error, (ConfigError, StoreError, SplitError)):
         return str(error)
+    if isinstance(error, ValueError) and "Config group override must be" in str(error):
+        return "a group cannot be null: choose one of its choices (python -m repro --help), e.g. rl=none"
     if isinstance(error, PermissionError):
         return f"cannot write {error.filename}: make it writable, or choose another folder with paths.outputs=..."
     if isinstance(error, OSError) and error.filename and error.errno in (17, 20, 28, 30):
@@ -50,6 +53,10 @@ def _hydra_line(chain: list[BaseException]) -> str:
         names = options.split()
         near = difflib.get_close_matches(choice, names, 1)
         return f"{group}={choice} does not exist{f' (did you mean {near[0]}?)' if near else ''}: choose one of {', '.join(names)}"
+    nowhere = re.search(r"Could not find '([^']+)/([^'/]+)'", text)
+    if nowhere:
+        group, choice = nowhere.groups()
+        return f"{group}/{choice} does not exist: python -m repro --help lists the choices of {group.split('/')[0]}"
     # The longest chain element with a key is the OmegaConf error that says which key and type.
     for inner in reversed(chain):
         key = getattr(inner, "full_key", None)

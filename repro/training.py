@@ -164,6 +164,9 @@ def run(trainer, work: Path) -> None:
     trainer.remove_callback(PrinterCallback)
     checkpoint = last_checkpoint(work)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    done, wanted = trainer.state.global_step, trainer.args.max_steps
+    if done != wanted:  # an empty data loader ends a trainer without a word
+        raise RuntimeError(f"the trainer ended after {done} of {wanted} steps")
 
 
 def start_step(work: Path) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -146,6 +147,36 @@ def test_full_disk_is_one_line_and_the_next_run_resumes(tmp_path) -> None:
         repro(*SHRINK, *size, f"paths.outputs={disk}", cwd=tmp_path)
     finally:
         subprocess.run(["umount", str(disk)], check=False)
+
+
+@pytest.mark.parametrize(("damage", "words"), [("weights", "cannot be loaded"), ("tokenizer", "no tokenizer that can be loaded")])
+def test_a_broken_checkpoint_is_one_line(damage: str, words: str, tmp_path) -> None:
+    folder = tmp_path / "broken"
+    shutil.copytree(ROOT / "repro" / "models" / "base" / "llama" / "model", folder)
+    if damage == "weights":
+        (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:1000])
+    else:
+        for path in folder.glob("tokenizer*"):
+            path.unlink()
+    done = repro(*SHRINK, "model.path=broken", cwd=tmp_path, check=False)
+    assert done.returncode == 2 and "model.path='broken" in done.stderr and words in done.stderr and "Traceback" not in done.stderr
+
+
+def test_more_questions_than_there_are_is_one_line(tmp_path, shared_store) -> None:
+    done = repro(*SHRINK, "eval.questions=100000", f"paths.store={shared_store}", cwd=tmp_path, check=False)
+    assert done.returncode == 2 and "eval.questions=100000: split 'math' has only" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_ctrl_c_says_how_to_go_on(tmp_path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "repro", *SHRINK, "rl.steps=500"], cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=os.environ
+    )
+    while not list((tmp_path / "outputs").rglob("metrics.jsonl")):
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    _, text = process.communicate(timeout=60)
+    assert process.returncode == 130 and "interrupted; the same command continues" in text and "Traceback" not in text
 
 
 def test_a_failed_cell_is_named_and_the_others_go_on(tmp_path, shared_store) -> None:

@@ -40,6 +40,8 @@ def test_choices_reach_the_cell() -> None:
     ("overrides", "key"),
     [
         (["rl.group_size=1"], "rl.group_size=1"),
+        (["rl.prompts_per_step=5000"], "rl.prompts_per_step=5000"),
+        (["tracking.name=foo"], "tracking.name='foo'"),
         (["rl.learning_rate=-1"], "rl.learning_rate=-1"),
         (["rl.learning_rate=nan"], "rl.learning_rate=nan"),
         (["rl.top_p=0"], "rl.top_p=0"),
@@ -76,6 +78,8 @@ def test_impossible_values_name_key_and_remedy(overrides: list[str], key: str) -
         (["rl.steps=many"], ["rl.steps", "many", "Integer"]),
         (["model.path=./no/such/model"], ["model.path", "no/such/model"]),
         (["rl.group_size=1"], ["rl.group_size=1", "at least 2"]),
+        (["rl=null"], ["cannot be null", "rl=none"]),
+        (["model=micro/gpt"], ["model/micro/gpt does not exist"]),
         (["rl.steps="], ["rl.steps"]),
         (["rl.steps=[1"], ["rl.steps"]),
         (["paths.outputs=/dev/null/x"], ["/dev/null", "paths.outputs"]),

@@ -115,6 +115,10 @@ def item_rng(seed: int, split: str, index: int) -> random.Random:
     return random.Random(f"{seed}/{split}/{index}")
 
 
+class SplitError(ValueError):
+    """A split that does not exist or does not hold as many problems as asked for."""
+
+
 @dataclass(frozen=True)
 class Split:
     """What a named set of problems holds. ``counterpart`` is the published data set whose part it plays."""
@@ -139,10 +143,10 @@ def problems(split: str, size: int, seed: int = 0) -> list[Problem]:
     """The first ``size`` distinct problems of a split.
 
     Raises:
-        ValueError: unknown split, or more distinct problems asked for than the split holds.
+        SplitError: unknown split, or more distinct problems asked for than the split holds.
     """
     if split not in SPLITS:
-        raise ValueError(f"data split {split!r} does not exist; choose one of {', '.join(SPLITS)}")
+        raise SplitError(f"data split {split!r} does not exist; choose one of {', '.join(SPLITS)}")
     spec, seen, index, repeats = SPLITS[split], {}, 0, 0
     while len(seen) < size:
         problem = draw_problem(item_rng(seed, split, index), spec.kind, spec.degrees, spec.test_side)
@@ -150,7 +154,8 @@ def problems(split: str, size: int, seed: int = 0) -> list[Problem]:
         seen.setdefault(problem.id, problem)
         index += 1
         if repeats > 200:  # this many in a row without a new one: nearly all have been drawn
-            raise ValueError(f"data split {split!r} has only {len(seen)} distinct problems; ask for at most that many, not {size}")
+            key = "eval.questions" if spec.test_side else "data.train_size"
+            raise SplitError(f"{key}={size}: split {split!r} has only {len(seen)} distinct problems; ask for at most that many")
     return list(seen.values())
 
 

@@ -71,6 +71,11 @@ def resolve(path: str, revision: str | None) -> Path:
         raise ConfigError(f"model.path={path!r}: {where} ({reason}); give the folder of a checkpoint") from None
 
 
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines() or ["?"]
+    return f"{type(error).__name__}: {lines[0]}"
+
+
 def load_tokenizer(path: str | Path):
     """The tokenizer of a checkpoint.
 
@@ -81,9 +86,8 @@ def load_tokenizer(path: str | Path):
 
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(path))
-    except (OSError, ValueError, KeyError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise ConfigError(f"model.path={str(path)!r} has no tokenizer that can be loaded: {first}") from None
+    except Exception as error:  # the library raises whatever its parsers raise
+        raise ConfigError(f"model.path={str(path)!r} has no tokenizer that can be loaded: {_first_line(error)}") from None
     for name in ("eos_token", "pad_token", "chat_template"):
         if getattr(tokenizer, name) is None:
             raise ConfigError(f"model.path={str(path)!r}: its tokenizer has no {name}; save the checkpoint with one")
@@ -110,9 +114,8 @@ def load_model(path: str | Path, *, training: bool = False):
     half = device_name() == "cuda" and not training
     try:
         model = AutoModelForCausalLM.from_pretrained(str(path), dtype=torch.bfloat16 if half else torch.float32)
-    except (OSError, ValueError, KeyError) as error:
-        first = str(error).strip().splitlines()[0]
-        raise ConfigError(f"model.path={str(path)!r} cannot be loaded: {first}") from None
+    except Exception as error:  # SafetensorError derives from Exception only
+        raise ConfigError(f"model.path={str(path)!r} cannot be loaded: {_first_line(error)}") from None
     return model.to(device_name())
 
 
