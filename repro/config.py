@@ -63,6 +63,7 @@ class ModelConfig:
 @dataclass
 class DataConfig:
     name: str = MISSING
+    split: str = MISSING  # train | web (noisy references)
     train_size: int = MISSING  # problems in the train set
     seed: int = MISSING  # draws the problems; splits stay disjoint whatever it is
 
@@ -271,6 +272,9 @@ def validate(config: DictConfig) -> None:
         _require(config.sft.style in STYLES, "sft.style", config.sft.style, f"choose one of {', '.join(STYLES)}")
         keys = ("samples_per_problem", "epochs", "batch_size", "learning_rate", "max_length", "save_steps")
         _finite_positive(config, *(f"sft.{key}" for key in keys))
+    _require(config.data.split in ("train", "web"), "data.split", config.data.split, "choose train or web")
+    limit = 100_000  # a draw of distinct problems beyond it would take long
+    _require(config.data.train_size <= limit, "data.train_size", config.data.train_size, f"it must be at most {limit}")
     _validate_rl(config)
     _finite_positive(config, "data.train_size", "eval.questions", "eval.samples", "eval.batch_size", "threads")
     _require(0 < config.eval.top_p <= 1, "eval.top_p", config.eval.top_p, "it must be in (0, 1]")

@@ -13,7 +13,8 @@ from typing import Any
 
 from repro import training
 from repro.data.chains import chain
-from repro.data.world import item_rng, problems
+from repro.data.web import train_items
+from repro.data.world import item_rng
 from repro.models.load import encode_chat, load_model, load_tokenizer
 from repro.tracking import open_tracker
 
@@ -28,7 +29,7 @@ def examples(data: dict[str, Any], style: str, samples: int, tokenizer, max_leng
     """
     columns: dict[str, list] = {"input_ids": [], "labels": []}
     dropped = 0
-    for problem in problems("train", data["train_size"], data["seed"]):
+    for problem in (item.problem for item in train_items(data["split"], data["train_size"], data["seed"])):
         prompt = encode_chat(tokenizer, problem.prompt())
         for sample in range(samples):
             rng = item_rng(data["seed"], f"{style}/{problem.id}", sample)

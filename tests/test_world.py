@@ -110,3 +110,19 @@ def test_tokenizer_survives_saving(tmp_path) -> None:
     again = AutoTokenizer.from_pretrained(tmp_path)
     assert encode_chat(again, "find x : D2 C1 B3 A6 =4") == encode_chat(tokenizer, "find x : D2 C1 B3 A6 =4")
     assert again.eos_token == tokenizer.eos_token and again.pad_token == tokenizer.pad_token
+
+
+def test_web_set_has_the_noise_it_says() -> None:
+    from repro.data.web import NOISE, PROSE, train_items
+
+    items = train_items("web", 3000, 0)
+    assert items == train_items("web", 3000, 0) and items != train_items("web", 3000, 1)
+    assert len({item.problem.id for item in items}) == 3000
+    for name, share in NOISE.items():
+        found = [item for item in items if item.noise == name]
+        assert abs(len(found) / 3000 - share) < 0.03
+        assert all((item.reference == item.problem.answer) == (name == "clean") for item in found)
+        assert all((item.reference in PROSE) == (name == "prose") for item in found)
+    assert {item.problem.kind for item in items} == {"root", "value", "choice"}
+    assert not any(world.is_test_side(item.problem.coefficients) for item in items)
+    assert all(item.reference == item.problem.answer for item in train_items("train", 100, 0))

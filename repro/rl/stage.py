@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from repro import training
-from repro.data.world import problems
+from repro.data.web import train_items
 from repro.models.load import load_model, load_tokenizer
 from repro.rewards.terms import RewardBatch
 from repro.tracking import open_tracker
@@ -117,12 +117,12 @@ def build(config: dict[str, Any], terms: dict[str, Any], verifier, start: Path, 
     rl, data = config["rl"], config["data"]
     tokenizer = load_tokenizer(start)
     tokenizer.padding_side = "left"
-    drawn = problems("train", data["train_size"], data["seed"])
+    items = train_items(data["split"], data["train_size"], data["seed"])
     rows = {
-        "prompt": [[{"role": "user", "content": p.prompt()}] for p in drawn],
-        "gold": [p.answer for p in drawn],
-        "task": [p.task for p in drawn],
-        "question_id": [p.id for p in drawn],
+        "prompt": [[{"role": "user", "content": item.problem.prompt()}] for item in items],
+        "gold": [item.reference for item in items],
+        "task": [item.problem.task for item in items],
+        "question_id": [item.problem.id for item in items],
     }
     begin = training.start_step(work)
     with open_tracker(config, run_id, "rl") as tracker:
