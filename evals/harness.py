@@ -15,6 +15,7 @@ from evals.benchmarks import BENCHMARKS
 from repro.models.generate import generate
 from repro.models.load import encode_chat, load_model, load_tokenizer
 from repro.progress import Progress
+from repro.store import RESUME
 
 VERSION = 1  # of the stage; raise it when a change here makes other records
 
@@ -31,7 +32,8 @@ def evaluate(config: dict[str, Any], verifier, model_path: Path, work: Path, lab
     settings = config["eval"]
     tokenizer = load_tokenizer(model_path)
     model = load_model(model_path)
-    parts = [work / f".{name}.parquet" for name in settings["benchmarks"]]
+    (work / RESUME).mkdir(parents=True, exist_ok=True)
+    parts = [work / RESUME / f"{name}.parquet" for name in settings["benchmarks"]]
     total = settings["questions"] * settings["samples"] * len(parts)
     with Progress(total, f"eval {label}", "sample") as bar:
         for name, part in zip(settings["benchmarks"], parts, strict=True):
@@ -43,8 +45,6 @@ def evaluate(config: dict[str, Any], verifier, model_path: Path, work: Path, lab
             os.replace(draft, part)
     table = pa.concat_tables([pq.read_table(part) for part in parts])
     pq.write_table(table, work / "samples.parquet")
-    for part in parts:
-        part.unlink()
     return {"tokens": int(sum(table["tokens"].to_pylist())), "samples": table.num_rows}
 
 

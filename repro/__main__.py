@@ -9,6 +9,7 @@ log and the sweep goes on, and the exit code is 1 if any cell failed.
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 
@@ -39,6 +40,11 @@ def main() -> None:
     from repro.errors import explain
     from repro.sweep import exit_code
 
+    logging.raiseExceptions = False  # a log file on a full disk would print a traceback a line
+    for flag in ("-m", "--multirun"):  # argparse takes overrides in one run only, so the flag may not stand between them
+        if flag in sys.argv[1:]:
+            sys.argv.remove(flag)
+            sys.argv.insert(1, flag)
     wanted_full = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting with 1
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from repro.rewards.terms import (
     ZeroRLTerm,
     validate_streams,
 )
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,59}")  # names become folders and W&B labels
 
 
 class ConfigError(ValueError):
@@ -54,7 +57,7 @@ class MicroModel:
 
 @dataclass
 class ModelConfig:
-    name: str = MISSING  # label in tables
+    name: str = MISSING  # label in tables; by default the last part of `path`, if that is given
     path: str | None = None  # hub id or local folder; null: the micro model below
     revision: str | None = None  # commit of the hub repository
     micro: MicroModel | None = None
@@ -168,11 +171,19 @@ class Config:
     threads: int = MISSING  # torch threads of one cell
 
 
+def label(default: str, path: str | None) -> str:
+    """Label of a model in tables: ``default`` for a micro model, else the last part of its path, in characters that a folder may have."""
+    if path is None:
+        return default
+    return re.sub(r"[^A-Za-z0-9._+-]+", "-", Path(path).name).strip("-.")[:60] or "model"
+
+
 def register() -> None:
-    """Tell Hydra about the schema; called before composing."""
+    """Tell Hydra about the schema and the resolver ``label``; called before composing."""
     from hydra.core.config_store import ConfigStore
 
     ConfigStore.instance().store(name="schema", node=Config)
+    OmegaConf.register_new_resolver("label", label, replace=True)
 
 
 def _require(condition: bool, key: str, value: Any, allowed: str) -> None:
@@ -199,10 +210,41 @@ def _finite_positive(config: DictConfig, *keys: str) -> None:
         _require(math.isfinite(value) and value > 0, key, value, "it must be a finite number above 0")
 
 
+def _shares(config: DictConfig, *keys: str) -> None:
+    for key in keys:
+        value = OmegaConf.select(config, key)
+        _require(0 <= value <= 1, key, value, "it must be a share between 0 and 1")  # nan fails too
+
+
+def _seeds(config: DictConfig, *keys: str) -> None:
+    for key in keys:
+        value = OmegaConf.select(config, key)
+        _require(0 <= value < 2**32, key, value, "it must be a whole number from 0 to 4294967295")
+
+
+def _validate_names(config: DictConfig) -> None:
+    """Names become folders; one with a slash would hide a cell from its sweep."""
+    groups = ("model", "data", "sft", "rl", "reward", "verifier", "eval", "tracking")
+    for key in ("experiment_name", *(f"{group}.name" for group in groups)):
+        value = OmegaConf.select(config, key)
+        _require(bool(NAME.fullmatch(value)), key, value, "up to 60 letters, digits and . _ + - are allowed")
+    _require(config.verifier.name == "rule", "verifier.name", config.verifier.name, "choose rule")
+    tracking = config.tracking
+    _require(tracking.name in ("wandb", "none"), "tracking.name", tracking.name, "choose wandb or none")
+    _require(tracking.mode in ("offline", "online"), "tracking.mode", tracking.mode, "choose offline or online")
+    _require(
+        bool(re.fullmatch(r"[A-Za-z0-9._-]{1,128}", tracking.project)),
+        "tracking.project",
+        tracking.project,
+        "up to 128 letters, digits and . _ - are allowed",
+    )
+
+
 def _validate_model(config: DictConfig) -> None:
     model = config.model
+    _finite_positive(config, "eval.max_tokens")
     if model.path is not None:
-        local = Path(model.path)
+        local = Path(model.path).expanduser()
         looks_local = model.path.startswith((".", "/", "~")) or local.exists()
         if looks_local:
             _require(
@@ -237,8 +279,7 @@ def _validate_rl(config: DictConfig) -> None:
     _require(math.isfinite(rl.kl) and rl.kl >= 0, "rl.kl", rl.kl, "it must be 0 or a positive number")
     _require(0 < rl.top_p <= 1, "rl.top_p", rl.top_p, "it must be in (0, 1]")
     _require(rl.eval_steps >= 0, "rl.eval_steps", rl.eval_steps, "it must be 0 (keep only the last policy) or a number of steps")
-    for key in ("warmup", "min_learning_rate"):
-        _require(0 <= rl[key] <= 1, f"rl.{key}", rl[key], "it must be a share between 0 and 1")
+    _shares(config, "rl.warmup", "rl.min_learning_rate")
     terms = reward_terms(config)
     for name, term in terms.items():
         try:
@@ -265,6 +306,7 @@ def validate(config: DictConfig) -> None:
     missing = sorted(key for key in OmegaConf.missing_keys(config) if not key.startswith(off))
     if missing:
         raise ConfigError(f"{missing[0]} has no value: give one, e.g. {missing[0]}=...")
+    _validate_names(config)
     _validate_model(config)
     if config.sft.name != "none":
         from repro.data.chains import STYLES
@@ -272,6 +314,7 @@ def validate(config: DictConfig) -> None:
         _require(config.sft.style in STYLES, "sft.style", config.sft.style, f"choose one of {', '.join(STYLES)}")
         keys = ("samples_per_problem", "epochs", "batch_size", "learning_rate", "max_length", "save_steps")
         _finite_positive(config, *(f"sft.{key}" for key in keys))
+        _shares(config, "sft.warmup", "sft.min_learning_rate")
     _require(config.data.split in ("train", "web"), "data.split", config.data.split, "choose train or web")
     limit = 100_000  # a draw of distinct problems beyond it would take long
     _require(config.data.train_size <= limit, "data.train_size", config.data.train_size, f"it must be at most {limit}")
@@ -289,9 +332,10 @@ def validate(config: DictConfig) -> None:
     _require(len(config.eval.benchmarks) > 0, "eval.benchmarks", [], "name at least one benchmark")
     for name in config.eval.benchmarks:
         _require(name in BENCHMARKS, "eval.benchmarks", name, f"choose from {', '.join(BENCHMARKS)}")
-    _require(config.tracking.name in ("wandb", "none"), "tracking.name", config.tracking.name, "choose wandb or none")
-    _require(config.tracking.mode in ("offline", "online"), "tracking.mode", config.tracking.mode, "choose offline or online")
-    _require(config.seed >= 0, "seed", config.seed, "it must be 0 or a positive whole number")
+    names = list(config.eval.benchmarks)
+    _require(len(set(names)) == len(names), "eval.benchmarks", names, "name every benchmark once")
+    _require(config.threads <= 512, "threads", config.threads, "it must be 1..512; one a cell is usually fastest")
+    _seeds(config, "seed", "data.seed", "eval.seed", *(["model.micro.seed"] if config.model.path is None else []))
 
 
 def reward_terms(config: DictConfig) -> dict[str, Any]:

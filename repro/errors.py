@@ -22,9 +22,12 @@ def explain(error: BaseException) -> str | None:
         return str(error)
     if isinstance(error, ValueError) and "Config group override must be" in str(error):
         return "a group cannot be null: choose one of its choices (python -m repro --help), e.g. rl=none"
+    if isinstance(error, OSError) and (error.errno in (28, 122) or "No space left on device" in str(error)):
+        where = f" while writing {error.filename}" if error.filename else ""
+        return f"disk full{where}: free some space and run the same command again, it continues"
     if isinstance(error, PermissionError):
         return f"cannot write {error.filename}: make it writable, or choose another folder with paths.outputs=..."
-    if isinstance(error, OSError) and error.filename and error.errno in (17, 20, 28, 30):
+    if isinstance(error, OSError) and error.filename and error.errno in (17, 20, 30):
         return f"cannot write {error.filename} ({error.strerror}): choose another folder with paths.outputs=..."
     if not isinstance(error, (HydraException, OmegaConfBaseException)):
         return None

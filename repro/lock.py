@@ -23,6 +23,30 @@ STALE = 60.0  # seconds without a touch after which a holder on another host cou
 POLL = 0.5  # seconds
 
 
+def host_name() -> str:
+    """Host and process namespace: a pid says nothing about a process in another container, even under the same host name."""
+    try:
+        space = os.readlink("/proc/self/ns/pid")
+    except OSError:  # no Linux
+        space = ""
+    return f"{socket.gethostname()} {space}".strip()
+
+
+def read_holder(path: Path) -> dict | None:
+    """Who holds a lock, from its file; None if there is no file. A file that says nothing usable is a holder on an unknown host."""
+    try:
+        found = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (ValueError, OSError, RecursionError):
+        found = None
+    if isinstance(found, dict) and isinstance(found.get("token"), str) and isinstance(found.get("host"), str):
+        pid, start = found.get("pid"), found.get("start")
+        if isinstance(pid, int) and 0 < pid < 2**31 and (start is None or isinstance(start, (int, float))):
+            return {"token": found["token"], "host": found["host"], "pid": pid, "start": start}
+    return {"token": "?", "host": "?", "pid": -1, "start": None}
+
+
 def process_start(pid: int) -> float | None:
     """Start time of a process in seconds since the epoch, or None if it does not run: tells a reused pid from the holder."""
     import psutil
@@ -46,7 +70,7 @@ class Lock:
     def _try(self) -> bool:
         # Written beside and linked into place, so that nobody ever reads a half-written lock.
         draft = self.path.with_name(f"{self.path.name}.{self.token}")
-        me = {"token": self.token, "host": socket.gethostname(), "pid": os.getpid(), "start": process_start(os.getpid())}
+        me = {"token": self.token, "host": host_name(), "pid": os.getpid(), "start": process_start(os.getpid())}
         draft.write_text(json.dumps(me))
         try:
             os.link(draft, self.path)
@@ -59,14 +83,13 @@ class Lock:
     def _holder(self) -> tuple[dict, float] | None:
         try:
             age = time.time() - self.path.stat().st_mtime
-            return json.loads(self.path.read_text()), age
         except FileNotFoundError:
             return None
-        except ValueError:
-            return {"token": "?", "host": "?", "pid": -1, "start": None}, age
+        holder = read_holder(self.path)
+        return None if holder is None else (holder, age)
 
     def _is_stale(self, holder: dict, age: float) -> bool:
-        if holder["host"] == socket.gethostname():
+        if holder["host"] == host_name():
             start = process_start(holder["pid"])
             return start is None or (holder["start"] is not None and abs(start - holder["start"]) > 1.0)
         return age > STALE
@@ -76,8 +99,8 @@ class Lock:
         doomed = self.path.with_name(f"{self.path.name}.stale-{self.token}")
         with contextlib.suppress(FileNotFoundError):
             self.path.rename(doomed)
-            found = json.loads(doomed.read_text() or "{}")
-            if found.get("token") != holder["token"]:  # somebody took it over in between: give it back
+            found = read_holder(doomed)
+            if found is not None and found["token"] != holder["token"]:  # somebody took it over in between: give it back
                 with contextlib.suppress(FileExistsError):
                     os.link(doomed, self.path)
             doomed.unlink()
@@ -110,6 +133,6 @@ class Lock:
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
-        with contextlib.suppress(OSError, ValueError):
-            if json.loads(self.path.read_text())["token"] == self.token:
-                self.path.unlink()
+        holder = read_holder(self.path)
+        if holder is not None and holder["token"] == self.token:
+            self.path.unlink(missing_ok=True)

@@ -23,13 +23,16 @@ from repro.tracking import arm_name
 log = logging.getLogger(__name__)
 
 
-def cell_config(config: dict[str, Any]) -> dict[str, Any]:
-    """The part of the configuration that names the arm: everything but the seed, folders, tracking and threads."""
-    return {k: v for k, v in config.items() if k not in ("seed", "paths", "tracking", "threads", "experiment_name", "hydra")}
+READS = {  # what a row of the table at each stage depends on, the training seed apart; an arm is all of it
+    "base": ("model", "verifier", "eval", "threads"),
+    "sft": ("model", "data", "sft", "verifier", "eval", "threads"),
+    "rl": ("scale", "model", "data", "sft", "rl", "reward", "verifier", "eval", "threads"),
+}
 
 
-def arm_key(config: dict[str, Any]) -> str:
-    text = json.dumps(cell_config(config), sort_keys=True)
+def arm_key(config: dict[str, Any], stage: str = "rl") -> str:
+    """Tells configurations apart that differ in anything a stage's numbers depend on but the training seed, whatever they are called."""
+    text = json.dumps({key: config[key] for key in READS[stage]}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
@@ -72,17 +75,19 @@ class Cell:
 
             local = resolve(model["path"], model["revision"])
             own = Path(model["path"]).expanduser().is_dir()
+            # The label is not read by any stage, and the folder may move: the files are what counts.
             facts = {"files": fingerprint(local)} if own else {"hub": model["path"], "commit": local.name}
             return local, Stage("external", facts, {}, 1).key
         from repro.models.base import obtain
 
-        built = self._note("base", obtain(model, self.store))
+        built = self._note("base", obtain(model, self.store, self.config["threads"]))
         return built.path / "model", built.stage.key
 
     def sft(self, start: Path, start_key: str) -> tuple[Path, str]:
         from repro import sft
 
-        stage = Stage("sft", {k: self.config[k] for k in ("sft", "data", "seed")}, {"model": start_key}, sft.VERSION)
+        read = {**{k: self.config[k] for k in ("sft", "data", "seed")}, **self.machine}
+        stage = Stage("sft", read, {"model": start_key}, sft.VERSION)
         build = lambda work: sft.build(self.config, start, work, stage.key)  # noqa: E731
         built = self._note(f"sft {self.config['sft']['name']}", self.store.get_or_build(stage, build))
         return built.path / "model", built.stage.key
@@ -90,15 +95,17 @@ class Cell:
     def rl(self, start: Path, start_key: str) -> Built:
         from repro.rl import stage as rl
 
-        read = {k: self.config[k] for k in ("rl", "reward", "data", "seed")}
+        read = {**{k: self.config[k] for k in ("rl", "reward", "data", "seed")}, **self.machine}
         stage = Stage("rl", {**read, "verifier": self.verifier.version}, {"model": start_key}, rl.VERSION)
         build = lambda work: rl.build(self.config, self.terms, self.verifier, start, work, stage.key)  # noqa: E731
         return self._note(f"rl {self.config['rl']['name']} {self.config['reward']['name']}", self.store.get_or_build(stage, build))
 
     def evaluate(self, kind: str, step: int, model: Path, model_key: str) -> None:
         from evals import harness
+        from evals.benchmarks import BENCHMARKS
 
-        read = {"eval": self.config["eval"], "verifier": self.verifier.version, "step": step}
+        versions = {name: BENCHMARKS[name].version for name in self.config["eval"]["benchmarks"]}
+        read = {"eval": self.config["eval"], "versions": versions, "verifier": self.verifier.version, "step": step, **self.machine}
         stage = Stage("eval", read, {"model": model_key}, harness.VERSION)
         label = f"{kind} step {step}" if kind == "rl" else kind
         build = lambda work: harness.evaluate(self.config, self.verifier, model, work, label)  # noqa: E731
@@ -108,7 +115,10 @@ class Cell:
         """All stages; returns what ``cell.json`` holds."""
         import torch
 
+        from repro.models.load import machine
+
         torch.set_num_threads(self.config["threads"])
+        self.machine = machine(self.config["threads"])
         start = time.monotonic()
         model, key = self.base()
         self.evaluate("base", 0, model, key)
@@ -131,6 +141,7 @@ class Cell:
                 {
                     "stage": kind,
                     "step": step,
+                    "arm_key": arm_key(self.config, kind),
                     "key": built.stage.key,
                     "commit": built.manifest["environment"]["commit"],
                     "dirty": built.manifest["environment"]["dirty"],
@@ -169,7 +180,7 @@ def run_cell(config: DictConfig, folder: Path, command: str) -> dict[str, Any]:
 
     cell = Cell(config)
     summary = {**cell.run(), "command": command, "environment": environment(), "config": cell.config}
-    draft = folder / ".records.tmp"
+    draft = folder / f".records.{os.getpid()}.tmp"  # two sweeps may run the same cell
     pq.write_table(cell.records(), draft)
     os.replace(draft, folder / "records.parquet")
     write_json(folder / "cell.json", {"status": "done", **summary})
@@ -177,6 +188,6 @@ def run_cell(config: DictConfig, folder: Path, command: str) -> dict[str, Any]:
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
-    draft = path.with_name(f".{path.name}.tmp")
+    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     draft.write_text(json.dumps(value, indent=1))
     os.replace(draft, path)

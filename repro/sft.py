@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from repro import training
+from repro.config import ConfigError
 from repro.data.chains import chain
 from repro.data.web import train_items
 from repro.data.world import item_rng
@@ -51,6 +52,8 @@ def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[
     tokenizer = load_tokenizer(start)
     columns, dropped = examples(config["data"], sft["style"], sft["samples_per_problem"], tokenizer, sft["max_length"])
     rows = len(columns["input_ids"])
+    if rows == 0:
+        raise ConfigError(f"sft.max_length={sft['max_length']} leaves none of {dropped} chains: give more tokens, or another sft.style")
     if dropped:
         log.info("sft: %d of %d chains are longer than sft.max_length=%d and left out", dropped, rows + dropped, sft["max_length"])
     steps = math.ceil(rows / sft["batch_size"]) * sft["epochs"]

@@ -7,17 +7,22 @@ sweeps, two users or two runs of the same line share whatever is equal.
 
     <store>/<stage>/<key>/manifest.json      finished
     <store>/<stage>/.<key>.work/             being built, or left by a kill
+    <store>/<stage>/.<key>.work/.resume/     what only a resuming build needs; not published
     <store>/<stage>/.<key>.lock              who builds it, with a heartbeat
+
+The order of the end is: build, manifest, remove ``.resume``, rename. A kill between any two of them redoes nothing that was done.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
 import json
 import logging
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,6 +33,7 @@ from repro.lock import Lock
 
 log = logging.getLogger(__name__)
 MANIFEST = "manifest.json"
+RESUME = ".resume"
 FULL_HASH_LIMIT = 256 * 2**20  # bytes; larger files are checked by size on reuse, since hashing an 8B checkpoint takes minutes
 
 
@@ -67,8 +73,9 @@ def file_hash(path: Path) -> str:
 
 
 def list_files(folder: Path) -> dict[str, dict[str, Any]]:
-    """Relative path -> size and sha256 of every file below ``folder`` but the manifest."""
-    paths = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != MANIFEST)
+    """Relative path -> size and sha256 of every file below ``folder`` but the manifest and what is for resuming."""
+    inside = [p for p in folder.rglob("*") if p.relative_to(folder).parts[0] not in (MANIFEST, RESUME)]
+    paths = sorted(p for p in inside if p.is_file())
     return {str(p.relative_to(folder)): {"bytes": p.stat().st_size, "sha256": file_hash(p)} for p in paths}
 
 
@@ -81,24 +88,81 @@ def fingerprint(folder: Path) -> dict[str, Any]:
     return found
 
 
-def problem_of(folder: Path) -> str | None:
-    """Why a stage folder cannot be trusted, or None if it is sound."""
+def read_manifest(folder: Path) -> dict[str, Any] | str:
+    """The manifest of a stage folder, or why it cannot be used. It may be any file: a disk error does not stop at bad JSON."""
     try:
         manifest = json.loads((folder / MANIFEST).read_text())
-        files = manifest["files"]
     except FileNotFoundError:
         return "no manifest.json"
-    except (ValueError, KeyError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         return f"unreadable manifest.json ({type(error).__name__})"
-    for name, facts in files.items():
+    if not isinstance(manifest, dict):
+        return "manifest.json is not an object"
+    wanted = {"key": str, "version": int, "config": dict, "seconds": (int, float), "files": dict, "environment": dict}
+    for name, kind in wanted.items():
+        if not isinstance(manifest.get(name), kind):
+            return f"manifest.json has no usable {name!r}"
+    if not manifest["files"]:
+        return "manifest.json lists no files"
+    for name, facts in manifest["files"].items():
+        if not isinstance(facts, dict) or not isinstance(facts.get("bytes"), int) or not isinstance(facts.get("sha256"), str):
+            return f"manifest.json has no usable entry for {name}"
+    return manifest
+
+
+def problem_of(folder: Path, key: str | None = None) -> str | None:
+    """Why a stage folder cannot be trusted, or None if it is sound. ``key``: what its manifest must say."""
+    manifest = read_manifest(folder)
+    if isinstance(manifest, str):
+        return manifest
+    if key is not None and manifest["key"] != key:
+        return f"manifest.json is that of {manifest['key']}"
+    for name, facts in manifest["files"].items():
         path = folder / name
-        if not path.is_file():
-            return f"{name} is missing"
-        if path.stat().st_size != facts["bytes"]:
-            return f"{name} has another size"
-        if facts["bytes"] <= FULL_HASH_LIMIT and file_hash(path) != facts["sha256"]:
-            return f"{name} has another checksum"
+        try:
+            if not path.is_file():
+                return f"{name} is missing"
+            if path.stat().st_size != facts["bytes"]:
+                return f"{name} has another size"
+            if facts["bytes"] <= FULL_HASH_LIMIT and file_hash(path) != facts["sha256"]:
+                return f"{name} has another checksum"
+        except (OSError, ValueError) as error:
+            return f"{name} cannot be read ({type(error).__name__})"
     return None
+
+
+class Stopwatch:
+    """Seconds spent in a work folder, those of killed tries included: kept in a file that a thread writes every few seconds."""
+
+    EVERY = 5.0
+
+    def __init__(self, work: Path) -> None:
+        self.path, self.start, self._stop = work / RESUME / "seconds", time.monotonic(), threading.Event()
+        try:
+            self.before = float(self.path.read_text())
+        except (OSError, ValueError):
+            self.before = 0.0
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    @property
+    def seconds(self) -> float:
+        return self.before + time.monotonic() - self.start
+
+    def _run(self) -> None:
+        while not self._stop.wait(self.EVERY):
+            self._write()
+
+    def _write(self) -> None:
+        draft = self.path.with_name("seconds.tmp")
+        with contextlib.suppress(OSError):  # a full disk is for the build to report
+            draft.write_text(f"{self.seconds:.3f}")
+            os.replace(draft, self.path)
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join()
+        self._write()
 
 
 def explain_disk_error(error: BaseException, where: Path) -> StoreError | None:
@@ -146,19 +210,22 @@ class Store:
         return self.root / stage.name / stage.key
 
     def get(self, stage: Stage) -> Built | None:
-        """The finished stage, or None. A corrupt one is said and removed."""
+        """The finished and sound stage, or None. Touches nothing."""
         path = self.path(stage)
-        if not path.exists():
+        if not path.exists() or problem_of(path, stage.key) is not None:
             return None
-        problem = problem_of(path)
+        manifest = read_manifest(path)
+        return None if isinstance(manifest, str) else Built(stage, path, True, manifest["seconds"], manifest)
+
+    def _remove_if_corrupt(self, stage: Stage) -> None:
+        """Under the lock only: outside of it, another process may just be rebuilding the stage."""
+        path = self.path(stage)
+        problem = problem_of(path, stage.key) if path.exists() else None
         if problem is not None:
             log.warning("store: %s/%s is corrupt (%s); it is removed and built again", stage.name, stage.key, problem)
             doomed = path.with_name(f".{stage.key}.corrupt-{os.getpid()}")
             path.rename(doomed)
             shutil.rmtree(doomed, ignore_errors=True)
-            return None
-        manifest = json.loads((path / MANIFEST).read_text())
-        return Built(stage, path, True, manifest["seconds"], manifest)
 
     def get_or_build(self, stage: Stage, build: Callable[[Path], dict[str, Any] | None]) -> Built:
         """The finished stage; if there is none, ``build(work_folder)`` makes it and may return facts for the manifest.
@@ -178,7 +245,8 @@ class Store:
                 found = self.get(stage)  # another process may have finished while we waited
                 if found is not None:
                     return found
-                work.mkdir(exist_ok=True)
+                self._remove_if_corrupt(stage)
+                (work / RESUME).mkdir(parents=True, exist_ok=True)
                 return self._build(stage, work, build)
         except (OSError, RuntimeError, ValueError) as error:
             explained = explain_disk_error(error, work)
@@ -194,35 +262,34 @@ class Store:
     def _build(self, stage: Stage, work: Path, build: Callable[[Path], dict[str, Any] | None]) -> Built:
         from repro.manifest import environment
 
-        # Time spent in killed tries counts too: it is kept beside the work and added up.
-        clock, before = work / ".seconds", 0.0
-        if clock.exists():
-            before = float(clock.read_text() or 0)
-        start = time.monotonic()
-        try:
-            facts = build(work) or {}
-        except BaseException:
-            if work.exists():
-                clock.write_text(str(before + time.monotonic() - start))
-            raise
-        clock.unlink(missing_ok=True)
-        seconds = before + time.monotonic() - start
-        manifest = {
-            "stage": stage.name,
-            "key": stage.key,
-            "version": stage.version,
-            "config": stage.config,
-            "inputs": stage.inputs,
-            "seconds": round(seconds, 3),
-            "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            **facts,
-            "environment": environment(),
-            "files": list_files(work),
-        }
-        draft = work / MANIFEST
-        with draft.open("w") as file:
-            json.dump(manifest, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
+        manifest = read_manifest(work)
+        if isinstance(manifest, str) or problem_of(work, stage.key) is not None:  # else: killed between manifest and rename
+            (work / MANIFEST).unlink(missing_ok=True)
+            clock = Stopwatch(work)
+            try:
+                facts = build(work) or {}
+            finally:
+                clock.stop()
+            manifest = {
+                "stage": stage.name,
+                "key": stage.key,
+                "version": stage.version,
+                "config": stage.config,
+                "inputs": stage.inputs,
+                "seconds": round(clock.seconds, 3),
+                "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+                **facts,
+                "environment": environment(),
+                "files": list_files(work),
+            }
+            if not manifest["files"]:
+                raise RuntimeError(f"the stage {stage.name} made no files")
+            draft = work / RESUME / MANIFEST
+            with draft.open("w") as file:
+                json.dump(manifest, file, indent=1)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(draft, work / MANIFEST)
+        shutil.rmtree(work / RESUME, ignore_errors=True)
         work.rename(self.path(stage))
-        return Built(stage, self.path(stage), False, seconds, manifest)
+        return Built(stage, self.path(stage), False, manifest["seconds"], manifest)

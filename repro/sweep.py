@@ -1,7 +1,8 @@
 """What surrounds a cell: its status file, the summary lines, and after the last cell the table of the sweep and the list of failures.
 
 Hydra's launchers stop at the first failed cell, or name only that one. Here a cell never raises inside a sweep: it writes its traceback to
-its own log and ``status: failed`` to its ``cell.json``, the others go on, and the end names every failure with its overrides.
+its own log and ``status: failed`` to its ``cell.json``, the others go on, and the end names every failure with its overrides. Each sweep
+keeps a ledger of its own cells, so that two sweeps in one folder at the same time report what they ran themselves.
 """
 
 from __future__ import annotations
@@ -10,8 +11,11 @@ import json
 import logging
 import os
 import shlex
+import shutil
 import sys
 import traceback
+import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +25,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 log = logging.getLogger(__name__)
+LEDGER = "REPRO_LEDGER"  # environment variable: folder in which the cells of this sweep leave their results; inherited by launchers
 _exit_code = 0
 
 
@@ -51,26 +56,57 @@ def run_in_sweep(config: DictConfig) -> None:
     from repro.errors import explain
 
     hydra = HydraConfig.get()
-    folder, command = Path(hydra.runtime.output_dir), cell_command(list(hydra.overrides.task))
+    folder, command = Path(hydra.runtime.output_dir).absolute(), cell_command(list(hydra.overrides.task))
     quiet_libraries()
     try:
         validate(config)
-        from repro.pipeline import arm_name, plain, run_cell, write_json
+        from repro.pipeline import arm_name, plain, run_cell
 
         log.info("%s seed %s", arm_name(plain(config)), config.seed)
         os.environ.setdefault("OMP_NUM_THREADS", str(config.threads))
         summary = run_cell(config, folder, command)
         log.info("  done in %.0f s", summary["seconds"])
+        record = {"status": "done", **{key: summary[key] for key in ("seconds", "stages")}}
     except Exception as error:
-        from repro.pipeline import write_json
-
         line = explain(error)
         if line is not None and hydra.mode != RunMode.MULTIRUN:
             refuse(line)
             return
         record = {"status": "failed", "error": line or f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
-        write_json(folder / "cell.json", {**record, "refused": line is not None, "command": command, "seed": config.seed})
+        record = {**record, "refused": line is not None, "command": command}
         log.error("  failed: %s\n%s", record["error"], "" if line else record["traceback"])
+        _write_quietly(folder / "cell.json", record)
+    if LEDGER in os.environ:
+        _write_quietly(Path(os.environ[LEDGER]) / f"{uuid.uuid4().hex}.json", {**record, "folder": str(folder)})
+
+
+def _write_quietly(path: Path, record: dict[str, Any]) -> None:
+    """The result of a cell. On a full disk the log line above it is all there is; the sweep then misses the cell and says so."""
+    from repro.pipeline import write_json
+
+    try:
+        write_json(path, record)
+    except OSError as error:
+        log.error("  cannot write %s: %s", path, error.strerror or error)
+
+
+def check_folders(config: DictConfig) -> None:
+    """Raises ConfigError for an output, store or W&B folder that cannot be made or written."""
+    from repro.config import ConfigError
+
+    keys = ["outputs", "store", *(["wandb"] if config.tracking.name == "wandb" else [])]
+    for key in keys:
+        folder = Path(config.paths[key]).expanduser()
+        probe = folder / f".probe-{os.getpid()}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            probe.write_text("")
+            probe.unlink()
+        except OSError as error:
+            reason = f"{error.strerror or error}"
+            raise ConfigError(
+                f"paths.{key}={str(folder)!r} cannot be written ({reason}): choose another folder with paths.outputs=..."
+            ) from None
 
 
 def refuse(line: str) -> None:
@@ -90,8 +126,10 @@ class SweepReport(Callback):
         """Refuse a single run before Hydra makes its folder. (Hydra turns an exception of a callback into a warning; SystemExit passes.)"""
         from repro.config import ConfigError, validate
 
+        os.environ.pop(LEDGER, None)
         try:
             validate(OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]))
+            check_folders(config)
         except ConfigError as error:
             refuse(str(error))
             raise SystemExit(exit_code()) from None
@@ -99,31 +137,61 @@ class SweepReport(Callback):
     def on_run_end(self, config: DictConfig, **_: Any) -> None:
         folder = Path(config.hydra.runtime.output_dir)
         if exit_code() == 0:  # not refused
-            self._report([folder], folder)
+            self._guarded(lambda: self._report(self._own_cell(folder), folder))
+
+    def _own_cell(self, folder: Path) -> list[dict[str, Any]]:
+        path = folder / "cell.json"
+        return [{**json.loads(path.read_text()), "folder": str(folder)}] if path.exists() else []  # none: the cell raised
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Note the time by the clock of the folder's own file system: cells finished after it are of this sweep, or as good."""
-        marker = Path(config.hydra.sweep.dir) / ".started"
+        """Open the ledger of this sweep."""
+        from repro.config import ConfigError
+
+        self.ledger = Path(config.hydra.sweep.dir).absolute() / f".sweep-{uuid.uuid4().hex[:12]}"
         try:
-            marker.parent.mkdir(parents=True, exist_ok=True)
-            marker.write_text("")
-        except OSError as error:
-            refuse(f"cannot write {marker.parent} ({error.strerror}): choose another folder with paths.outputs=...")
+            check_folders(config)
+            self.ledger.mkdir(parents=True)
+        except (ConfigError, OSError) as error:
+            refuse(str(error) if isinstance(error, ConfigError) else f"cannot write {self.ledger.parent} ({error.strerror})")
             raise SystemExit(exit_code()) from None
-        self.start = marker.stat().st_mtime_ns
+        os.environ[LEDGER] = str(self.ledger)
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        sweep = Path(config.hydra.sweep.dir)
-        found = sorted(sweep.glob("*/seed=*/cell.json"))
-        self._report([path.parent for path in found if path.stat().st_mtime_ns >= self.start], sweep)
+        self._guarded(lambda: self._report(self._cells(), self.ledger.parent))
+        shutil.rmtree(self.ledger, ignore_errors=True)
 
-    def _report(self, folders: list[Path], target: Path) -> None:
+    def _cells(self) -> list[dict[str, Any]]:
+        """Results of this sweep's cells by folder; of a cell that ran twice (two equal sets of overrides) the last."""
+        found = [json.loads(path.read_text()) for path in sorted(self.ledger.glob("*.json"), key=lambda p: p.stat().st_mtime_ns)]
+        return [cell for _, cell in sorted({cell["folder"]: cell for cell in found}.items())]
+
+    def _guarded(self, report: Callable[[], None]) -> None:
+        """Hydra turns an exception in a callback into a warning and exit code 0; a report that fails must not look like success."""
+        global _exit_code
+        from repro.errors import explain
+
+        try:
+            report()
+        except Exception as error:
+            line = explain(error)
+            _exit_code = 2 if line else 1
+            print(f"repro: {line}" if line else traceback.format_exc(), file=sys.stderr)
+
+    def _report(self, found: list[dict[str, Any]], target: Path) -> None:
         global _exit_code
         from repro.report.table import leaderboard, show
 
-        cells = {f: json.loads((f / "cell.json").read_text()) for f in folders if (f / "cell.json").exists()}
+        cells = {Path(cell["folder"]): cell for cell in found}
         done = [f for f, cell in cells.items() if cell["status"] == "done"]
         failed = {f: cell for f, cell in cells.items() if cell["status"] != "done"}
+        if failed:  # before anything below can go wrong
+            _exit_code = 2 if all(cell.get("refused") for cell in failed.values()) else 1
+        if not cells:
+            _exit_code = 2
+            print(
+                "repro: no cell ran, or none could write its result; check the sweep's overrides (an empty range?) and the disk",
+                file=sys.stderr,
+            )
         if done:
             stages = {(s["stage"], s["key"]): s["seconds"] for f in done for s in cells[f]["stages"]}
             built = {(s["stage"], s["key"]) for f in done for s in cells[f]["stages"] if not s["reused"]}
@@ -133,7 +201,6 @@ class SweepReport(Callback):
             print(f"{len(done)} cells, {len(stages)} stages: {cost}")
             print(f"Table: {target / 'table.md'}, {target / 'table.csv'}   Records: {target}/**/records.parquet")
         if failed:
-            _exit_code = 2 if all(cell.get("refused") for cell in failed.values()) else 1
             print(f"\n{len(failed)} of {len(cells)} cells failed:", file=sys.stderr)
             for folder, cell in failed.items():
                 print(f"  {cell['error']}\n    log:   {folder / 'repro.log'}\n    retry: {cell['command']}", file=sys.stderr)

@@ -1,8 +1,9 @@
 """What SFT and RL share: trainer arguments, resuming after a kill, metrics of every step, a progress bar.
 
 A trainer checkpoint counts only once it carries a marker, which is written after everything else; a kill while saving leaves a checkpoint
-without one, and it is ignored. Metrics go to ``metrics.jsonl`` in the work folder as they come (cut back to the checkpoint when a stage
-resumes, so no step is there twice), become ``metrics.parquet`` when the stage is done, and go to the tracker.
+without one, and it is ignored. Metrics go to ``metrics.jsonl`` as they come (cut back to the checkpoint when a stage resumes, so no step is
+there twice), become ``metrics.parquet`` when the stage is done, and go to the tracker. Both live in the work folder's ``.resume``, which the
+store removes only once the stage has its manifest.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from typing import Any
 from transformers import TrainerCallback
 
 from repro.progress import Progress
+from repro.store import RESUME
 
 MARKER = "COMPLETE"
-TRASH = ".trash"
 
 
 def common_arguments(work: Path, section: dict[str, Any], seed: int, steps: int) -> dict[str, Any]:
@@ -28,7 +29,7 @@ def common_arguments(work: Path, section: dict[str, Any], seed: int, steps: int)
 
     gpu = torch.cuda.is_available()
     return {
-        "output_dir": str(work / "trainer"),
+        "output_dir": str(work / RESUME / "trainer"),
         "learning_rate": section["learning_rate"],
         "lr_scheduler_type": "cosine_with_min_lr",
         "lr_scheduler_kwargs": {"min_lr_rate": section["min_learning_rate"]},
@@ -59,9 +60,8 @@ def common_arguments(work: Path, section: dict[str, Any], seed: int, steps: int)
 
 
 def last_checkpoint(work: Path) -> Path | None:
-    """The newest complete trainer checkpoint; incomplete ones, and what a kill left of a finished trainer, are removed."""
-    shutil.rmtree(work / TRASH, ignore_errors=True)
-    found = sorted((work / "trainer").glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1]))
+    """The newest complete trainer checkpoint; incomplete ones are removed."""
+    found = sorted((work / RESUME / "trainer").glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1]))
     for path in found:
         if not (path / MARKER).exists():
             shutil.rmtree(path)
@@ -106,7 +106,7 @@ class Metrics(TrainerCallback):
     """
 
     def __init__(self, work: Path, name: str, tracker, shown: dict[str, str], start: int) -> None:
-        self.path, self.name, self.tracker, self.shown, self.start = work / "metrics.jsonl", name, tracker, shown, start
+        self.path, self.name, self.tracker, self.shown, self.start = work / RESUME / "metrics.jsonl", name, tracker, shown, start
         self.bar = None
         rows = self.path.read_text().splitlines() if self.path.exists() else []
         kept = []
@@ -116,7 +116,9 @@ class Metrics(TrainerCallback):
                     kept.append(row + "\n")
             except ValueError:  # the line a kill cut in two
                 continue
-        self.path.write_text("".join(kept))
+        draft = self.path.with_suffix(".tmp")
+        draft.write_text("".join(kept))
+        os.replace(draft, self.path)
 
     def on_train_begin(self, args, state, control, **_: Any) -> None:
         self.bar = Progress(state.max_steps, self.name, initial=self.start)
@@ -137,19 +139,15 @@ class Metrics(TrainerCallback):
 
 
 def finish(trainer, tokenizer, work: Path) -> list[dict[str, float]]:
-    """Save the trained model to ``work/model``, turn the metrics into Parquet and drop what only resuming needed. Returns the metrics."""
+    """Save the trained model to ``work/model`` and the metrics as Parquet. Returns the metrics."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     trainer.model.save_pretrained(work / "model")
     tokenizer.save_pretrained(work / "model")
-    rows = [json.loads(line) for line in (work / "metrics.jsonl").read_text().splitlines()]
+    rows = [json.loads(line) for line in (work / RESUME / "metrics.jsonl").read_text().splitlines()]
     columns = dict.fromkeys(k for row in rows for k in row)
     pq.write_table(pa.table({k: pa.array([row.get(k) for row in rows]) for k in columns}), work / "metrics.parquet")
-    # A kill between these lines must leave either a trainer that resumes or none: a half-removed one would stop the next run.
-    (work / "trainer").rename(work / TRASH)
-    (work / "metrics.jsonl").unlink()
-    shutil.rmtree(work / TRASH)
     return rows
 
 

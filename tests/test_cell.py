@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 import shutil
@@ -14,6 +15,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from repro.config import plain
+from repro.store import file_hash
 from tests.conftest import ROOT, SHRINK, repro
 
 EXPERIMENTS = sorted(p.stem for p in (ROOT / "conf" / "experiment").glob("*.yaml"))
@@ -78,7 +81,7 @@ def run_and_kill(arguments: list[str], cwd: Path, stage: str, lines: int) -> Non
     )
     limit = time.monotonic() + 120
     while time.monotonic() < limit and process.poll() is None:
-        found = list((cwd / "outputs" / "store" / stage).glob(".*.work/metrics.jsonl"))
+        found = list((cwd / "outputs" / "store" / stage).glob(".*.work/.resume/metrics.jsonl"))
         if found and len(found[0].read_text().splitlines()) >= lines:
             break
         time.sleep(0.01)
@@ -111,12 +114,12 @@ def test_a_checkpoint_cut_by_a_kill_is_ignored(tmp_path) -> None:
     from repro.training import MARKER, last_checkpoint
 
     for step, complete in ((2, True), (4, False)):
-        folder = tmp_path / "trainer" / f"checkpoint-{step}"
+        folder = tmp_path / ".resume" / "trainer" / f"checkpoint-{step}"
         folder.mkdir(parents=True)
         if complete:
             (folder / MARKER).touch()
     assert last_checkpoint(tmp_path).name == "checkpoint-2"
-    assert not (tmp_path / "trainer" / "checkpoint-4").exists()
+    assert not (tmp_path / ".resume" / "trainer" / "checkpoint-4").exists()
 
 
 def test_a_damaged_stage_is_said_and_built_again(tmp_path) -> None:
@@ -149,17 +152,131 @@ def test_full_disk_is_one_line_and_the_next_run_resumes(tmp_path) -> None:
         subprocess.run(["umount", str(disk)], check=False)
 
 
-@pytest.mark.parametrize(("damage", "words"), [("weights", "cannot be loaded"), ("tokenizer", "no tokenizer that can be loaded")])
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        ("weights", "cannot be loaded"),
+        ("tokenizer", "no tokenizer that can be loaded"),
+        ("a layer", "lack or misshape 9 tensors that its config.json asks for (model.layers.1"),
+        ("more layers", "lack or misshape"),
+        ("wider", "mlp"),
+    ],
+)
 def test_a_broken_checkpoint_is_one_line(damage: str, words: str, tmp_path) -> None:
     folder = tmp_path / "broken"
     shutil.copytree(ROOT / "repro" / "models" / "base" / "llama" / "model", folder)
     if damage == "weights":
         (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:1000])
-    else:
+    elif damage == "tokenizer":
         for path in folder.glob("tokenizer*"):
             path.unlink()
+    elif damage == "a layer":
+        from safetensors.torch import load_file, save_file
+
+        weights = load_file(folder / "model.safetensors")
+        kept = {name: tensor for name, tensor in weights.items() if not name.startswith("model.layers.1.")}
+        save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    else:
+        change = {"num_hidden_layers": 5} if damage == "more layers" else {"intermediate_size": 200}
+        settings = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps({**settings, **change}))
     done = repro(*SHRINK, "model.path=broken", cwd=tmp_path, check=False)
     assert done.returncode == 2 and "model.path='broken" in done.stderr and words in done.stderr and "Traceback" not in done.stderr
+
+
+def test_generation_settings_of_a_checkpoint_change_no_sample(tmp_path, shared_store) -> None:
+    """A repetition penalty in the checkpoint's own generation_config.json would change every answer, unseen."""
+    found = []
+    for name, extra in (
+        ("plain", {}),
+        ("penalty", {"repetition_penalty": 5.0, "min_p": 0.3, "temperature": 0.1, "suppress_tokens": [5, 6]}),
+    ):
+        folder = tmp_path / name
+        shutil.copytree(ROOT / "repro" / "models" / "base" / "llama" / "model", folder)
+        settings = json.loads((folder / "generation_config.json").read_text())
+        (folder / "generation_config.json").write_text(json.dumps({**settings, **extra}))
+        repro(*SHRINK, f"model.path={folder}", "rl=none", f"paths.outputs={tmp_path / name / 'out'}", cwd=tmp_path)
+        found.append([row["response"] for row in records(tmp_path / name / "out")])
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("key", ["eval.temperature=0.7,1.0", "model.micro.layers=1,2", "sft.learning_rate=1e-3,3e-4"])
+def test_rows_of_different_configurations_are_never_seeds_of_one(key: str, tmp_path, shared_store) -> None:
+    done = repro("-m", *SHRINK, "rl=none", "sft=long", key, "seed=0,1", f"paths.store={shared_store}", cwd=tmp_path)
+    with (tmp_path / "outputs" / "sweeps" / "custom" / "table.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["stage"] == "sft"]
+    assert [row["seeds"] for row in rows] == ["2", "2"] and len({row["arm"] for row in rows}) == 2, done.stdout
+    assert all("#" in row["arm"] for row in rows)
+
+
+def test_a_damaged_shipped_base_is_said_and_not_trained_anew(tmp_path, monkeypatch) -> None:
+    from repro.config import ConfigError
+    from repro.models import base
+    from repro.store import Store
+    from tests.test_config import composed
+
+    monkeypatch.setattr(base, "HERE", tmp_path / "base")
+    shutil.copytree(ROOT / "repro" / "models" / "base" / "llama", tmp_path / "base" / "llama")
+    model = plain(composed())["model"]
+    sound = base.obtain(model, Store(tmp_path / "store"), 1)
+    weights = tmp_path / "base" / "llama" / "model" / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 255
+    weights.write_bytes(data)
+    with pytest.raises(ConfigError, match="git checkout"):
+        base.obtain(model, Store(tmp_path / "store"), 1)
+    # another checkpoint under the same recipe is another stage
+    manifest = tmp_path / "base" / "llama" / "manifest.json"
+    facts = json.loads(manifest.read_text())
+    facts["files"]["model/model.safetensors"]["sha256"] = file_hash(weights)
+    manifest.write_text(json.dumps(facts))
+    assert base.obtain(model, Store(tmp_path / "store"), 1).stage.key != sound.stage.key
+
+
+def test_other_threads_are_other_stages(tmp_path) -> None:
+    """A sum over threads has other last bits, so what two threads made is not what one thread makes."""
+    for threads in (1, 2):
+        repro(*SHRINK, "rl=none", f"threads={threads}", cwd=tmp_path)
+    assert len(list((tmp_path / "outputs" / "store" / "eval").iterdir())) == 2
+    assert len(list((tmp_path / "outputs" / "sweeps" / "custom").glob("*/seed=0"))) == 2
+
+
+def test_no_chain_fits_is_one_line(tmp_path, shared_store) -> None:
+    done = repro(*SHRINK, "sft=long", "sft.max_length=5", f"paths.store={shared_store}", cwd=tmp_path, check=False)
+    assert done.returncode == 2 and "sft.max_length=5 leaves none of" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_two_sweeps_at_once_in_one_folder_report_their_own_cells(tmp_path, shared_store) -> None:
+    common = ["-m", *SHRINK, "rl=none", f"paths.store={shared_store}"]
+    repro(*common, cwd=tmp_path)  # the base is there
+    lines = (["seed=0,1"], ["seed=2", "rl.group_size=2", "eval.questions=3,100000"])
+    jobs = [
+        subprocess.Popen([sys.executable, "-m", "repro", *common, *line], cwd=tmp_path, stdout=-1, stderr=-1, text=True, env=os.environ)
+        for line in lines
+    ]
+    (good, good_err), (bad, bad_err) = (job.communicate(timeout=200) for job in jobs)
+    assert jobs[0].returncode == 0 and "2 cells" in good and "failed" not in good_err
+    assert jobs[1].returncode == 2 and "1 cells" in bad and "1 of 2 cells failed" in bad_err
+    assert not list((tmp_path / "outputs").rglob(".sweep-*"))
+
+
+@pytest.mark.parametrize("line", [["seed=range(0)"], ["model.name=a/b"]])
+def test_a_sweep_of_nothing_is_not_a_success(line: list[str], tmp_path) -> None:
+    done = repro("-m", *SHRINK, *line, cwd=tmp_path, check=False)
+    assert done.returncode == 2 and "repro" in done.stderr and "Traceback" not in done.stderr
+    assert "no cell ran" in done.stderr or "model.name='a/b'" in done.stderr
+
+
+def test_the_multirun_flag_may_stand_anywhere(tmp_path, shared_store) -> None:
+    done = repro(*SHRINK[:4], "-m", *SHRINK[4:], "rl=none", "seed=0,1", f"paths.store={shared_store}", cwd=tmp_path)
+    assert "2 cells" in done.stdout
+
+
+def test_a_report_that_fails_is_not_a_success(tmp_path, shared_store) -> None:
+    """Hydra swallows what a callback raises; here the table's own file cannot be written."""
+    (tmp_path / "outputs" / "sweeps" / "custom" / "table.md").mkdir(parents=True)
+    done = repro("-m", *SHRINK, "rl=none", f"paths.store={shared_store}", cwd=tmp_path, check=False)
+    assert done.returncode != 0 and "table.md" in done.stderr
 
 
 def test_more_questions_than_there_are_is_one_line(tmp_path, shared_store) -> None:

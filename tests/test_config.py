@@ -58,6 +58,21 @@ def test_choices_reach_the_cell() -> None:
         (["sft=long", "sft.style=purple"], "sft.style='purple'"),
         (["tracking.mode=sometimes"], "tracking.mode='sometimes'"),
         (["seed=-1"], "seed=-1"),
+        (["seed=4294967296"], "seed=4294967296"),
+        (["eval.seed=-5"], "eval.seed=-5"),
+        (["model.micro.seed=99999999999"], "model.micro.seed"),
+        (["eval.benchmarks=[micro_math,micro_math]"], "eval.benchmarks"),
+        (["sft=long", "sft.warmup=nan"], "sft.warmup=nan"),
+        (["sft=long", "sft.warmup=5"], "sft.warmup=5"),
+        (["sft=long", "sft.min_learning_rate=-1"], "sft.min_learning_rate=-1"),
+        (["model.path=.", "eval.max_tokens=-1"], "eval.max_tokens=-1"),
+        (["threads=100000"], "threads=100000"),
+        (["threads=0"], "threads=0"),
+        (["verifier.name=foo"], "verifier.name='foo'"),
+        (["model.name=a/b"], "model.name='a/b'"),
+        (["reward.name=../x"], "reward.name='../x'"),
+        (["experiment_name=a b"], "experiment_name='a b'"),
+        (["tracking.project=a/b"], "tracking.project='a/b'"),
         (["data.train_size=0"], "data.train_size=0"),
     ],
 )
@@ -83,6 +98,9 @@ def test_impossible_values_name_key_and_remedy(overrides: list[str], key: str) -
         (["rl.steps="], ["rl.steps"]),
         (["rl.steps=[1"], ["rl.steps"]),
         (["paths.outputs=/dev/null/x"], ["/dev/null", "paths.outputs"]),
+        (["paths.outputs=/proc/x"], ["/proc/x", "paths.outputs"]),
+        (["-m", "paths.outputs=/proc/x"], ["/proc/x", "paths.outputs"]),
+        (["paths.wandb=/proc/x"], ["/proc/x", "paths.wandb"]),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(arguments: list[str], words: list[str], tmp_path: Path) -> None:
@@ -92,6 +110,17 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments: list[str], words: list
     assert "\n" not in line and line.startswith("repro: "), line
     assert all(word in line for word in words), line
     assert not list(tmp_path.rglob("manifest.json")) and not list(tmp_path.rglob("cell.json"))
+
+
+def test_a_path_labels_the_model_and_a_quoted_home_is_understood(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    folder = tmp_path / "my run" / "checkpoint 12"
+    folder.mkdir(parents=True)
+    (folder / "config.json").write_text("{}")
+    config = composed("model.path='~/my run/checkpoint 12'")
+    validate(config)
+    assert config.model.name == "checkpoint-12"
+    assert composed().model.name == "llama" and composed("model.path=x", "model.name=mine").model.name == "mine"
 
 
 def test_help_lists_groups_experiments_and_how_to_run(tmp_path: Path) -> None:

@@ -57,12 +57,14 @@ def test_a_failed_build_publishes_nothing_and_leaves_its_work(tmp_path) -> None:
     assert store.get(STAGE) is None
 
     def resumes(work: Path) -> None:
-        assert (work / "half").exists()
+        assert (work / "half").exists()  # and it is part of the stage now
 
     assert not store.get_or_build(STAGE, resumes).reused
 
 
-@pytest.mark.parametrize("damage", ["change", "remove", "truncate", "manifest", "no manifest"])
+@pytest.mark.parametrize(
+    "damage", ["change", "remove", "truncate", "manifest", "no manifest", "null", "[]", '{"files": []}', '{"key": 1}', "[" * 100_000]
+)
 def test_damage_is_noticed_said_and_mended(tmp_path, caplog, damage: str) -> None:
     store = Store(tmp_path)
     path = store.get_or_build(STAGE, write_hello).path
@@ -74,11 +76,84 @@ def test_damage_is_noticed_said_and_mended(tmp_path, caplog, damage: str) -> Non
         (path / "hello.txt").write_text("")
     elif damage == "manifest":
         (path / "manifest.json").write_text("{")
-    else:
+    elif damage == "no manifest":
         (path / "manifest.json").unlink()
+    else:
+        (path / "manifest.json").write_text(damage)
     built = store.get_or_build(STAGE, write_hello)
     assert not built.reused and problem_of(built.path) is None
     assert "corrupt" in caplog.text and "toy/" in caplog.text
+
+
+def test_a_manifest_of_another_stage_or_without_its_files_is_damage(tmp_path, caplog) -> None:
+    store = Store(tmp_path)
+    path = store.get_or_build(STAGE, write_hello).path
+    text = json.loads((path / "manifest.json").read_text())
+    for change in ({"key": "0" * 16}, {"files": {}}, {"seconds": "long"}, {"files": {"hello.txt": 5}}):
+        (path / "manifest.json").write_text(json.dumps({**text, **change}))
+        assert store.get(STAGE) is None and path.exists()  # outside the lock nothing is touched
+        assert not store.get_or_build(STAGE, write_hello).reused
+    assert caplog.text.count("corrupt") == 4
+
+
+def _mend(root: str, log: str) -> None:
+    _build_slowly(root, log)
+
+
+def test_two_processes_mend_one_damaged_stage_once(tmp_path) -> None:
+    """The one that comes second must neither remove what the first just built nor trip over what it removed."""
+    root, log = tmp_path / "s", tmp_path / "log"
+    store = Store(root)
+    context = multiprocessing.get_context("spawn")
+    for _ in range(3):
+        store.get_or_build(STAGE, write_hello)
+        (store.path(STAGE) / "manifest.json").write_text("null")
+        log.write_text("")
+        jobs = [context.Process(target=_mend, args=(str(root), str(log))) for _ in range(3)]
+        for job in jobs:
+            job.start()
+        for job in jobs:
+            job.join(60)
+            assert job.exitcode == 0
+        assert log.read_text() == "built\n" and problem_of(store.path(STAGE), STAGE.key) is None
+
+
+@pytest.mark.parametrize("moment", ["after the manifest", "after removing what resuming needs"])
+def test_a_kill_between_build_and_publication_redoes_nothing(tmp_path, moment: str) -> None:
+    """The process dies by SIGKILL at the moment; the next one publishes what is there."""
+    code = f"""
+import os, shutil, signal
+from pathlib import Path
+from repro import store
+die = lambda *a, **k: os.kill(os.getpid(), signal.SIGKILL)
+if {moment!r} == "after the manifest":
+    store.shutil.rmtree = die
+else:
+    Path.rename = die
+def build(work):
+    (work / "hello.txt").write_text("hello")
+    return {{"tokens": 5}}
+store.Store({str(tmp_path)!r}).get_or_build(store.Stage("toy", {{"a": 1}}, {{}}, 1), build)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    built = Store(tmp_path).get_or_build(STAGE, lambda work: pytest.fail("built twice"))
+    assert built.manifest["tokens"] == 5 and problem_of(built.path, STAGE.key) is None
+    assert sorted(p.name for p in built.path.iterdir()) == ["hello.txt", "manifest.json"]
+
+
+def test_seconds_of_a_killed_try_are_counted(tmp_path) -> None:
+    code = f"""
+import os, signal, time
+from repro import store
+store.Stopwatch.EVERY = 0.1
+def build(work):
+    time.sleep(1.0)
+    os.kill(os.getpid(), signal.SIGKILL)
+store.Store({str(tmp_path)!r}).get_or_build(store.Stage("toy", {{"a": 1}}, {{}}, 1), build)
+"""
+    subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert 0.7 < Store(tmp_path).get_or_build(STAGE, write_hello).seconds < 10
 
 
 def test_unwritable_folder_is_one_clear_line(tmp_path) -> None:
@@ -101,6 +176,7 @@ def _build_slowly(root: str, log: str) -> None:
         with open(log, "a") as file:
             file.write("built\n")
         time.sleep(0.5)
+        (work / "made").write_text("1")
 
     Store(root).get_or_build(STAGE, build)
 
@@ -129,6 +205,33 @@ def test_the_lock_of_a_killed_process_is_taken_over_at_once(tmp_path) -> None:
         assert json.loads(path.read_text())["pid"] == os.getpid()
     assert time.monotonic() - start < 5
     assert not path.exists()
+
+
+@pytest.mark.parametrize("content", ["", "garbage", "null", "[]", '{"token": 1}', '{"token": "t", "host": "h", "pid": "x"}'])
+def test_a_lock_file_that_says_nothing_is_waited_for_and_then_taken_over(tmp_path, content: str) -> None:
+    path = tmp_path / "lock"
+    path.write_text(content)
+    lock = Lock(path, "x")
+    assert not lock._is_stale(*lock._holder())
+    os.utime(path, (time.time() - 3600,) * 2)
+    with lock:
+        assert json.loads(path.read_text())["token"] == lock.token
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_same_pid_in_another_container_is_not_the_holder(tmp_path, monkeypatch) -> None:
+    """Two containers may share the host name; the pid of one says nothing in the other, so only the heartbeat counts."""
+    from repro import lock as module
+
+    path = tmp_path / "lock"
+    holder = Lock(path, "x")
+    monkeypatch.setattr(module, "host_name", lambda: f"{socket.gethostname()} pid:[1]")
+    holder.__enter__()
+    monkeypatch.setattr(module, "host_name", lambda: f"{socket.gethostname()} pid:[2]")
+    monkeypatch.setattr(module, "process_start", lambda pid: None)  # it does not run here
+    other = Lock(path, "x")
+    assert not other._is_stale(*other._holder())
+    holder.__exit__()
 
 
 def test_a_lock_from_another_host_is_stale_without_heartbeat_only(tmp_path) -> None:

@@ -100,22 +100,47 @@ def device_name() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
+def machine(threads: int) -> dict[str, Any]:
+    """What of the machine changes results by more than nothing, for a stage's key: the device, and on a CPU the number of threads."""
+    device = device_name()
+    return {"device": device, "threads": threads if device == "cpu" else None}
+
+
 def load_model(path: str | Path, *, training: bool = False):
     """The causal language model of a checkpoint: float32 for training and on a CPU, bfloat16 for generation on a GPU.
 
+    Its ``generation_config`` is replaced by an empty one: a checkpoint's own repetition penalty or min-p would otherwise change every
+    sample that an evaluation or a rollout draws, unseen.
+
     Raises:
-        ConfigError: it cannot be loaded.
+        ConfigError: it cannot be loaded, or its files do not hold all the weights that its config.json asks for.
     """
     import torch
-    from transformers import AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM, GenerationConfig
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     half = device_name() == "cuda" and not training
     try:
-        model = AutoModelForCausalLM.from_pretrained(str(path), dtype=torch.bfloat16 if half else torch.float32)
+        model, info = AutoModelForCausalLM.from_pretrained(
+            str(path),
+            dtype=torch.bfloat16 if half else torch.float32,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # to name them below
+        )
     except Exception as error:  # SafetensorError derives from Exception only
         raise ConfigError(f"model.path={str(path)!r} cannot be loaded: {_first_line(error)}") from None
+    # The library fills what is missing with random numbers and goes on.
+    for what in ("missing_keys", "mismatched_keys"):
+        names = sorted(str(name[0] if isinstance(name, tuple) else name) for name in info[what])
+        if names:
+            raise ConfigError(
+                f"model.path={str(path)!r} cannot be used: its files lack or misshape {len(names)} tensors that its config.json asks for "
+                f"({', '.join(names[:3])}{', ...' if len(names) > 3 else ''}); give a complete checkpoint"
+            )
+    model.generation_config = GenerationConfig(
+        bos_token_id=model.config.bos_token_id, eos_token_id=model.config.eos_token_id, pad_token_id=model.config.pad_token_id
+    )
     return model.to(device_name())
 
 

@@ -26,6 +26,7 @@ from repro.data.world import problems
 from repro.models.load import build_micro, device_name, encode_chat
 from repro.models.tokenizer import build_tokenizer
 from repro.progress import Progress
+from repro.store import RESUME
 
 log = logging.getLogger(__name__)
 VERSION = 1  # of the stage; raise it when a change here makes other checkpoints
@@ -75,7 +76,7 @@ def loss_of(model, inputs, labels):
 
 
 def train(micro: dict[str, Any], work: Path) -> tuple[Any, int, float]:
-    """Run both phases, resuming from ``work/.checkpoint.pt`` if a kill left one.
+    """Run both phases, resuming from the checkpoint in ``work/.resume`` if a kill left one.
 
     Returns the model, the tokens seen and the share of searches that succeed after the first phase.
     """
@@ -85,7 +86,15 @@ def train(micro: dict[str, Any], work: Path) -> tuple[Any, int, float]:
     torch.manual_seed(micro["seed"])
     model = build_micro(micro).to(device_name())
     optimizer = torch.optim.AdamW(model.parameters(), lr=1.0, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
-    saved, draft, first, tokens, after_skills = work / ".checkpoint.pt", work / ".checkpoint.tmp", 0, 0, 0.0
+    saved, first, tokens, after_skills = work / RESUME / "checkpoint.pt", 0, 0, None
+
+    def save(step: int) -> None:
+        state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
+        draft = saved.with_suffix(".tmp")
+        torch.save({**state, "step": step, "tokens": tokens, "after_skills": after_skills}, draft)
+        os.replace(draft, saved)
+
+    saved.parent.mkdir(parents=True, exist_ok=True)
     if saved.exists():
         state = torch.load(saved, weights_only=True)
         model.load_state_dict(state["model"])
@@ -114,15 +123,13 @@ def train(micro: dict[str, Any], work: Path) -> tuple[Any, int, float]:
             running = loss.item() if running is None else 0.98 * running + 0.02 * loss.item()
             bar.update(1, loss=running)
             if (step + 1) % CHECKPOINT == 0:
-                state = {"model": model.state_dict(), "optimizer": optimizer.state_dict()}
-                torch.save({**state, "step": offset + step + 1, "tokens": tokens, "after_skills": after_skills}, draft)
-                os.replace(draft, saved)
+                save(offset + step + 1)
         bar.__exit__()
         offset += steps
-        if name == "skills" and begin < steps:
+        if name == "skills" and after_skills is None:  # a checkpoint at the very end of the phase was saved before this
             after_skills = measure(model, tokenizer)["search"]
-    for path in (saved, draft):
-        path.unlink(missing_ok=True)
+        if first < offset:
+            save(offset)
     return model, tokens, after_skills
 
 
@@ -197,7 +204,7 @@ def main() -> None:
     register()
     with initialize_config_dir(str(Path(__file__).parents[2] / "conf"), version_base="1.3"):
         config = compose("config", overrides=[*sys.argv[1:], "model.micro.shipped=false"])
-    print(install(plain(config)["model"], Store(config.paths.store)))
+    print(install(plain(config)["model"], Store(config.paths.store), config.threads))
 
 
 if __name__ == "__main__":

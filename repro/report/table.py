@@ -73,41 +73,42 @@ def percent(interval: Interval) -> str:
     return f"{mean:.1f}" + ("" if math.isnan(low) else f" [{low:.1f}, {high:.1f}]")
 
 
-def _label(cell: dict[str, Any], stage: str, names: dict[str, set[str]]) -> str:
+def _label(cell: dict[str, Any], stage: str) -> str:
     config = cell["config"]
     if stage == "base":
         return config["model"]["name"]
-    if stage == "sft":
-        return f"{config['model']['name']}+sft-{config['sft']['name']}"
-    ambiguous = len(names[cell["arm"]]) > 1
-    return f"{cell['arm']} #{cell['arm_key'][:4]}" if ambiguous else cell["arm"]
+    return f"{config['model']['name']}+sft-{config['sft']['name']}" if stage == "sft" else cell["arm"]
 
 
 def leaderboard(folders: list[Path]) -> list[Row]:
     """Rows of all stages and steps of finished cells, in the order base, SFT, RL by step.
 
-    Every evaluation counts once, however many cells share it.
+    Every evaluation counts once, however many cells share it. Rows are told apart by all the configuration their stage reads, never by
+    name alone; where one name stands for several configurations, each row shows the start of its key.
     """
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     cells = [json.loads((folder / "cell.json").read_text()) for folder in folders]
-    names: dict[str, set[str]] = {}
+    keys: dict[tuple[str, str], set[str]] = {}
     for cell in cells:
-        names.setdefault(cell["arm"], set()).add(cell["arm_key"])
+        for evaluation in cell["evaluations"]:
+            keys.setdefault((evaluation["stage"], _label(cell, evaluation["stage"])), set()).add(evaluation["arm_key"])
     groups: dict[tuple, dict[str, Any]] = {}
     order = {"base": 0, "sft": 1, "rl": 2}
     for folder, cell in zip(folders, cells, strict=True):
         table = pq.read_table(folder / "records.parquet")
         for evaluation in cell["evaluations"]:
             stage, step = evaluation["stage"], evaluation["step"]
-            group = groups.setdefault((order[stage], _label(cell, stage, names), stage, step), {"parts": {}, "cells": [], "commits": set()})
+            label, key = _label(cell, stage), evaluation["arm_key"]
+            shown = f"{label} #{key[:4]}" if len(keys[stage, label]) > 1 else label
+            group = groups.setdefault((order[stage], shown, key, stage, step), {"parts": {}, "cells": [], "commits": set()})
             if evaluation["key"] not in group["parts"]:
                 chosen = pc.and_(pc.equal(table["stage"], stage), pc.equal(table["step"], step))
                 group["parts"][evaluation["key"]] = table.filter(chosen)
                 group["cells"].append((folder, cell))
                 group["commits"].add((evaluation["commit"] or "unknown")[:10] + ("+dirty" if evaluation["dirty"] else ""))
-    return [_row(label, stage, step, group) for (_, label, stage, step), group in sorted(groups.items(), key=lambda item: item[0])]
+    return [_row(label, stage, step, group) for (_, label, _, stage, step), group in sorted(groups.items(), key=lambda item: item[0])]
 
 
 def _row(label: str, stage: str, step: int, group: dict[str, Any]) -> Row:

@@ -10,37 +10,58 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from repro.store import MANIFEST, Stage, Store, problem_of
+from repro.config import ConfigError
+from repro.models.load import machine
+from repro.store import MANIFEST, Stage, Store, problem_of, read_manifest
 
 HERE = Path(__file__).parent
 
 
-def stage_of(model: dict[str, Any]) -> Stage:
-    """The pre-training stage of a micro model. ``shipped`` is part of it: trained again on another CPU, the last bits differ."""
+def stage_of(micro: dict[str, Any], source: Path | None, threads: int) -> Stage:
+    """The pre-training stage: named by the checksums of the shipped checkpoint, or by recipe and machine, since another number of threads
+    changes the last bits of the weights."""
     from repro.models.pretrain import VERSION
 
-    return Stage("pretrain", dict(model["micro"]), {}, VERSION)
+    made_by = machine(threads) if source is None else {"files": json.loads((source / MANIFEST).read_text())["files"]}
+    return Stage("pretrain", {**micro, **made_by}, {}, VERSION)
 
 
-def ship_key(model: dict[str, Any]) -> str:
-    """Key of the recipe, whether the checkpoint is taken or trained."""
-    return stage_of({"micro": {**model["micro"], "shipped": False}}).key
+def shipped(micro: dict[str, Any]) -> Path | None:
+    """The shipped checkpoint made by exactly this recipe, or None if there is none or ``shipped`` is off.
 
+    Raises:
+        ConfigError: it is damaged; training another one unasked would take minutes and give other numbers.
+    """
+    from repro.models.pretrain import VERSION
 
-def shipped(model: dict[str, Any]) -> Path | None:
-    """The shipped checkpoint made by exactly this recipe, or None. A damaged one counts as none."""
+    if not micro["shipped"]:
+        return None
     for folder in sorted(p for p in HERE.iterdir() if (p / MANIFEST).is_file()):
-        if json.loads((folder / MANIFEST).read_text())["key"] == ship_key(model) and problem_of(folder) is None:
-            return folder
+        manifest = read_manifest(folder)
+        if isinstance(manifest, dict):
+            recipe = {**{key: manifest["config"].get(key) for key in micro}, "shipped": True}
+            if recipe != micro or manifest["version"] != VERSION:
+                continue
+        problem = problem_of(folder)
+        if problem is not None:
+            raise ConfigError(
+                f"the checkpoint repro/models/base/{folder.name} that ships with the project is damaged ({problem}): restore it with "
+                "`git checkout -- repro/models/base`, or train it again with model.micro.shipped=false"
+            )
+        return folder
     return None
 
 
-def obtain(model: dict[str, Any], store: Store):
-    """The base stage in the store: copied from the shipped checkpoint if there is one, trained otherwise."""
+def obtain(model: dict[str, Any], store: Store, threads: int):
+    """The base stage in the store: copied from the shipped checkpoint if there is one, trained otherwise.
+
+    Raises:
+        ConfigError: the shipped checkpoint is damaged.
+    """
     from repro.models import pretrain
 
     micro = model["micro"]
-    source = shipped(model) if micro["shipped"] else None
+    source = shipped(micro)
 
     def build(work: Path) -> dict[str, Any]:
         if source is None:
@@ -51,12 +72,12 @@ def obtain(model: dict[str, Any], store: Store):
         pretrain.log.info("pretrain: shipped checkpoint %s; %s", source.name, pretrain.describe(facts["measured"]))
         return {"tokens": facts["tokens"], "measured": facts["measured"], "shipped": source.name}
 
-    return store.get_or_build(stage_of(model), build)
+    return store.get_or_build(stage_of(micro, source, threads), build)
 
 
-def install(model: dict[str, Any], store: Store) -> str:
+def install(model: dict[str, Any], store: Store, threads: int) -> str:
     """Train the recipe (or take it from the store) and make it the shipped checkpoint. Returns a line that says what was done."""
-    built = obtain({**model, "micro": {**model["micro"], "shipped": False}}, store)
+    built = obtain({**model, "micro": {**model["micro"], "shipped": False}}, store, threads)
     target = HERE / model["name"]
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(built.path, target)
