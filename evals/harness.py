@@ -17,7 +17,7 @@ from repro.models.load import encode_chat, load_model, load_tokenizer
 from repro.progress import Progress
 from repro.store import RESUME
 
-VERSION = 1  # of the stage; raise it when a change here makes other records
+VERSION = 2  # of the stage; raise it when a change here makes other records
 
 
 def evaluate(config: dict[str, Any], verifier, model_path: Path, work: Path, label: str) -> dict[str, Any]:
@@ -53,8 +53,8 @@ def _score(settings: dict[str, Any], name: str, verifier, model, tokenizer, prog
     benchmark = BENCHMARKS[name]
     questions = [q for q in benchmark.questions(settings["questions"]) for _ in range(settings["samples"])]
     prompts = [encode_chat(tokenizer, q.prompt) for q in questions]
-    # The seed depends on the benchmark's name, so that adding or dropping one leaves the others' samples as they were.
-    seed = int.from_bytes(hashlib.sha256(f"{settings['seed']}/{name}".encode()).digest()[:4], "little")
+    # A sample's random numbers depend on what it is, so adding a benchmark, questions or samples leaves the others as they were.
+    keys = [f"{settings['seed']}/{name}/{q.id}/{i % settings['samples']}" for i, q in enumerate(questions)]
     completions = generate(
         model,
         tokenizer,
@@ -62,7 +62,7 @@ def _score(settings: dict[str, Any], name: str, verifier, model, tokenizer, prog
         max_tokens=settings["max_tokens"],
         temperature=settings["temperature"],
         top_p=settings["top_p"],
-        seed=seed,
+        keys=keys,
         batch_size=settings["batch_size"],
         progress=progress,
     )

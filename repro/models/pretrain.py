@@ -154,7 +154,8 @@ def measure(model, tokenizer, seed: int = 0) -> dict[str, float]:
         starts = [p + o for p, o in zip(prompts, opening, strict=True)]
         temperature = 0.0 if name == "guess" else 1.0
         limit = 2 if name == "guess" else 200
-        outputs = generate(model, tokenizer, starts, max_tokens=limit, temperature=temperature, top_p=1.0, seed=seed)
+        keys = [f"{seed}/{name}/{i}" for i in range(len(starts))]
+        outputs = generate(model, tokenizer, starts, max_tokens=limit, temperature=temperature, top_p=1.0, keys=keys)
         texts = [tokenizer.decode(o + c, skip_special_tokens=True) for o, c in zip(opening, outputs, strict=True)]
         found[name] = sum(f"\\boxed{{ {q.answer} }}" in t for q, t in zip(questions, texts, strict=True)) / len(questions)
         if name == "free":
