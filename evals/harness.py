@@ -20,11 +20,36 @@ from repro.store import RESUME
 VERSION = 2  # of the stage; raise it when a change here makes other records
 
 
+def schema():
+    """Arrow types of the records; written out, since a benchmark without a single answer would have an untyped column."""
+    import pyarrow as pa
+
+    text, number = pa.string(), pa.int64()
+    return pa.schema(
+        {
+            "benchmark": text,
+            "benchmark_version": number,
+            "question_id": text,
+            "level": text,
+            "sample_index": number,
+            "prompt_hash": text,
+            "gold": text,
+            "response": text,
+            "tokens": number,
+            "finish_reason": text,  # stop | length
+            "extracted": text,  # null where there is no answer
+            "correct": pa.bool_(),
+            "rule": text,
+            "reason": text,
+            "verifier_version": text,
+        }
+    )
+
+
 def evaluate(config: dict[str, Any], verifier, model_path: Path, work: Path, label: str) -> dict[str, Any]:
     """Score the checkpoint on ``config['eval']['benchmarks']`` and write ``work/samples.parquet``. Returns facts for the manifest.
 
-    Columns: benchmark, benchmark_version, question_id, level, sample_index, prompt_hash, gold, response, tokens, finish_reason (stop | length),
-    extracted, correct, rule, reason, verifier_version.
+    Columns: ``schema()``.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -41,7 +66,8 @@ def evaluate(config: dict[str, Any], verifier, model_path: Path, work: Path, lab
                 bar.update(settings["questions"] * settings["samples"])
                 continue
             draft = part.with_suffix(".tmp")
-            pq.write_table(pa.Table.from_pylist(_score(settings, name, verifier, model, tokenizer, bar.update)), draft)
+            rows = _score(settings, name, verifier, model, tokenizer, bar.update)
+            pq.write_table(pa.Table.from_pylist(rows, schema=schema()), draft)
             os.replace(draft, part)
     table = pa.concat_tables([pq.read_table(part) for part in parts])
     pq.write_table(table, work / "samples.parquet")
