@@ -30,6 +30,11 @@ from repro.rewards.terms import (
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,59}")  # names become folders and W&B labels
 
 
+BASELINES = ("ppo", "grpo", "rloo", "reinforce_pp")
+ENGINES = ("native", "transformers", "vllm_colocate", "vllm_server")
+LOSSES = {"per_sample_mean": "grpo", "token_mean": "dapo", "constant": "dr_grpo"}  # our names -> TRL's
+
+
 class ConfigError(ValueError):
     """A configuration that must not run. The message is one line: key, value, what is allowed."""
 
@@ -88,18 +93,35 @@ class SFTConfig:
 @dataclass
 class RLConfig:
     name: str = MISSING  # `none` skips the stage
-    baseline: str | None = None  # grpo: group mean, divided by the group's standard deviation if scale_rewards
-    scale_rewards: bool = MISSING
-    steps: int = MISSING  # one step = one rollout batch and one update
+    baseline: str | None = None  # ppo: critic; grpo: group mean; rloo: the group's others; reinforce_pp: none but whitening
+    scale_rewards: bool = MISSING  # divide by the group's standard deviation
+    whiten: bool = MISSING  # advantages to mean 0, deviation 1 over the rollout batch
+    gae_lambda: float = MISSING  # of ppo
+    critic_learning_rate: float = MISSING  # of ppo's critic, a copy of the start policy with a linear head
+    critic_warmup_steps: int = MISSING  # rollout steps in which only the critic learns
+    value_clip: float | None = MISSING  # range around the value at rollout; null: none
+    steps: int = MISSING  # one step = one rollout batch and its updates
     prompts_per_step: int = MISSING
     group_size: int = MISSING  # completions a prompt
+    epochs: int = MISSING  # passes over a rollout batch
+    minibatches: int = MISSING  # updates a pass
+    micro_batch_size: int | None = MISSING  # completions in one forward pass of a process; null: the whole minibatch
+    engine: str = MISSING  # native | transformers | vllm_colocate | vllm_server
     max_completion_length: int = MISSING  # T of the rewards, tokens including EOS
     exceed_margin: int = MISSING  # tokens before the window from which the rewards call a completion overlong
+    ngram_size: int = MISSING  # tokens, of the repetition penalty
     learning_rate: float = MISSING
     warmup: float = MISSING  # share of the steps
     min_learning_rate: float = MISSING  # share of the peak at the end of the cosine schedule
-    clip: float = MISSING
+    clip: float = MISSING  # the ratio stays above 1 - clip
+    clip_high: float | None = MISSING  # and below 1 + clip_high; null: the same as clip
+    loss_aggregation: str = MISSING  # per_sample_mean (paper) | token_mean | constant (Dr. GRPO)
     kl: float = MISSING  # coefficient of the KL to the start policy; 0 loads no reference model
+    kl_in: str = MISSING  # reward (k1, paper) | loss (k3)
+    kl_split: bool = MISSING  # divided over the reward streams and discounted with them (paper), or a stream of its own, undiscounted
+    measure_kl: bool = MISSING  # load the reference and log the KL although its coefficient is 0
+    reward_clip: float | None = MISSING  # every token's reward of every stream stays within +- this
+    mask_truncated: bool = MISSING  # leave completions without EOS out of the loss (DAPO)
     max_grad_norm: float = MISSING
     temperature: float = MISSING
     top_p: float = MISSING
@@ -270,12 +292,26 @@ def _validate_rl(config: DictConfig) -> None:
     rl = config.rl
     if rl.name == "none":
         return
-    _require(rl.baseline == "grpo", "rl.baseline", rl.baseline, "choose grpo")
-    keys = ("steps", "prompts_per_step", "max_completion_length", "learning_rate", "clip", "max_grad_norm", "save_steps")
+    _require(rl.baseline in BASELINES, "rl.baseline", rl.baseline, f"choose one of {', '.join(BASELINES)}")
+    grouped = rl.baseline in ("grpo", "rloo")
+    keys = ("steps", "prompts_per_step", "max_completion_length", "learning_rate", "clip", "max_grad_norm", "save_steps", "group_size")
     _finite_positive(config, *(f"rl.{key}" for key in (*keys, "temperature")))
     size = config.data.train_size
     _require(rl.prompts_per_step <= size, "rl.prompts_per_step", rl.prompts_per_step, f"it must be at most data.train_size={size}")
-    _require(rl.group_size >= 2, "rl.group_size", rl.group_size, "a group baseline needs at least 2 completions a prompt")
+    if grouped:
+        _require(rl.group_size >= 2, "rl.group_size", rl.group_size, f"rl.baseline={rl.baseline} needs at least 2 completions a prompt")
+    _require(grouped or not rl.scale_rewards, "rl.scale_rewards", rl.scale_rewards, f"rl.baseline={rl.baseline} has no groups; use false")
+    _validate_updates(rl)
+    if rl.baseline == "ppo":
+        _finite_positive(config, "rl.critic_learning_rate")
+        warmup = rl.critic_warmup_steps
+        _require(0 <= warmup <= rl.steps, "rl.critic_warmup_steps", warmup, f"it must be 0..rl.steps={rl.steps}")
+    for key in ("clip_high", "reward_clip", "value_clip"):
+        value = rl[key]
+        _require(value is None or (math.isfinite(value) and value > 0), f"rl.{key}", value, "it must be null or a number above 0")
+    _require(rl.kl_in in ("reward", "loss"), "rl.kl_in", rl.kl_in, "choose reward or loss")
+    _require(rl.engine in ENGINES, "rl.engine", rl.engine, f"choose one of {', '.join(ENGINES)}")
+    _require(rl.loss_aggregation in LOSSES, "rl.loss_aggregation", rl.loss_aggregation, f"choose one of {', '.join(LOSSES)}")
     _require(math.isfinite(rl.kl) and rl.kl >= 0, "rl.kl", rl.kl, "it must be 0 or a positive number")
     _require(0 < rl.top_p <= 1, "rl.top_p", rl.top_p, "it must be in (0, 1]")
     _require(rl.eval_steps >= 0, "rl.eval_steps", rl.eval_steps, "it must be 0 (keep only the last policy) or a number of steps")
@@ -287,12 +323,23 @@ def _validate_rl(config: DictConfig) -> None:
         except ValueError as error:
             raise ConfigError(f"reward.{name}: {error}") from None
     try:
-        validate_streams(terms, None)
+        validate_streams(terms, rl.gae_lambda)
     except ValueError as error:
-        raise ConfigError(str(error)) from None
-    for name, term in terms.items():
-        _require(not term.dense, f"reward.{name}", "set", "it is a per-token reward, and rl.baseline=grpo takes one number a completion")
-        _require(term.gamma == 1, f"reward.{name}.gamma", term.gamma, "rl.baseline=grpo has no discount; it must be 1")
+        raise ConfigError(f"rl.{error}" if str(error).startswith("gae_lambda") else str(error)) from None
+    _require(rl.baseline == "ppo" or rl.gae_lambda == 1, "rl.gae_lambda", rl.gae_lambda, f"rl.baseline={rl.baseline} has no critic; use 1")
+    alone = rl.kl == 0 or rl.kl_in == "loss" or rl.kl_split or rl.gae_lambda == 1
+    _require(alone, "rl.gae_lambda", rl.gae_lambda, "it must be 1 where the KL is a reward stream of its own (rl.kl_split=false)")
+
+
+def _validate_updates(rl: DictConfig) -> None:
+    for key in ("epochs", "minibatches"):
+        _require(rl[key] >= 1, f"rl.{key}", rl[key], "it must be at least 1")
+    batch = rl.prompts_per_step * rl.group_size
+    what = f"the {batch} completions of a step (rl.prompts_per_step x rl.group_size)"
+    _require(batch % rl.minibatches == 0, "rl.minibatches", rl.minibatches, f"it must divide {what}")
+    size, micro = batch // rl.minibatches, rl.micro_batch_size
+    good = micro is None or (micro >= 1 and size % micro == 0)
+    _require(good, "rl.micro_batch_size", micro, f"it must be null or divide the {size} completions of a minibatch")
 
 
 def validate(config: DictConfig) -> None:

@@ -12,6 +12,8 @@ import json
 import math
 import os
 import shutil
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +52,7 @@ def common_arguments(work: Path, section: dict[str, Any], seed: int, steps: int)
         "save_total_limit": 2,
         "logging_strategy": "steps",
         "logging_steps": 1,
-        "logging_first_step": True,
+        "logging_first_step": False,
         "report_to": "none",
         "disable_tqdm": True,
         "dataloader_num_workers": 0,
@@ -82,15 +84,20 @@ class Marker(TrainerCallback):
 
 
 class KeepPolicies(TrainerCallback):
-    """Keeps the policy every ``every`` steps for later evaluation: ``work/policies/step-000020``. 0 keeps none."""
+    """Keeps the policy every ``every`` steps for later evaluation: ``work/policies/step-000020``. 0 keeps none.
 
-    def __init__(self, work: Path, every: int, tokenizer) -> None:
-        self.folder, self.every, self.tokenizer = work / "policies", every, tokenizer
+    ``updates``: optimizer steps that make one step.
+    """
+
+    def __init__(self, work: Path, every: int, tokenizer, updates: int = 1) -> None:
+        self.folder, self.every, self.tokenizer, self.updates = work / "policies", every, tokenizer, updates
 
     def on_step_end(self, args, state, control, model=None, **_: Any) -> None:
-        if self.every == 0 or state.global_step % self.every or state.global_step == state.max_steps:
+        if self.every == 0 or state.global_step % (self.every * self.updates) or state.global_step == state.max_steps:
             return
-        final = self.folder / f"step-{state.global_step:06d}"
+        if not state.is_world_process_zero:
+            return
+        final = self.folder / f"step-{state.global_step // self.updates:06d}"
         draft = final.with_name(f".{final.name}")
         shutil.rmtree(draft, ignore_errors=True)
         shutil.rmtree(final, ignore_errors=True)  # of a step that is done again after a kill
@@ -102,37 +109,65 @@ class KeepPolicies(TrainerCallback):
 class Metrics(TrainerCallback):
     """Writes the metrics of every step to ``metrics.jsonl`` and the tracker, and shows a few on the progress bar.
 
-    ``shown``: metric names -> short names on the bar.
+    ``shown``: metric names -> short names on the bar. ``updates``: optimizer steps that make one step. ``samples``: rows to keep beside
+    the metrics, asked for at every step.
     """
 
-    def __init__(self, work: Path, name: str, tracker, shown: dict[str, str], start: int) -> None:
+    def __init__(
+        self,
+        work: Path,
+        name: str,
+        tracker,
+        shown: dict[str, str],
+        start: int,
+        updates: int = 1,
+        samples: Callable[[], list[dict[str, Any]]] = list,
+    ) -> None:
         self.path, self.name, self.tracker, self.shown, self.start = work / RESUME / "metrics.jsonl", name, tracker, shown, start
-        self.bar = None
-        rows = self.path.read_text().splitlines() if self.path.exists() else []
-        kept = []
+        self.bar, self.updates, self.samples, self.clock = None, updates, samples, time.perf_counter()
+        self.tables = work / RESUME / "rollouts.jsonl"
+        for path in (self.path, self.tables):
+            self._cut_back(path)
+
+    def _cut_back(self, path: Path) -> None:
+        """Drop what came after the checkpoint, and a line that a kill cut in two."""
+        if not path.exists():
+            return
+        rows, kept = path.read_text().splitlines(), []
         for row in rows:
             try:
-                if json.loads(row)["step"] <= start:
+                if json.loads(row)["step"] <= self.start:
                     kept.append(row + "\n")
-            except ValueError:  # the line a kill cut in two
+            except ValueError:
                 continue
-        draft = self.path.with_suffix(".tmp")
+        draft = path.with_suffix(".tmp")
         draft.write_text("".join(kept))
-        os.replace(draft, self.path)
+        os.replace(draft, path)
 
     def on_train_begin(self, args, state, control, **_: Any) -> None:
-        self.bar = Progress(state.max_steps, self.name, initial=self.start)
+        self.bar = Progress(state.max_steps // self.updates, self.name, initial=self.start)
+        self.clock = time.perf_counter()
 
     def on_log(self, args, state, control, logs=None, **_: Any) -> None:
         row = {k: v for k, v in (logs or {}).items() if isinstance(v, (int, float)) and math.isfinite(v)}
         if "train_runtime" in row:  # the trainer's summary, not a step
             return
         # num_tokens counts from the last start of the trainer, so it is wrong after a resume
-        row = {"step": state.global_step, **{k: v for k, v in row.items() if k not in ("total_flos", "num_tokens")}}
+        row = {"step": state.global_step // self.updates, **{k: v for k, v in row.items() if k not in ("total_flos", "num_tokens")}}
+        now = time.perf_counter()
+        if "tokens" in row:
+            row["tokens_per_second"] = row["tokens"] / (now - self.clock)
+        self.clock = now
+        if not state.is_world_process_zero:
+            return
+        samples = self.samples()
+        if samples:
+            with self.tables.open("a") as file:
+                file.writelines(json.dumps(sample) + "\n" for sample in samples)
         with self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")
         self.tracker.log(row)
-        self.bar.update(state.global_step - self.bar.n, **{short: row[k] for k, short in self.shown.items() if k in row})
+        self.bar.update(row["step"] - self.bar.n, **{short: row[k] for k, short in self.shown.items() if k in row})
 
     def on_train_end(self, args, state, control, **_: Any) -> None:
         self.bar.__exit__()
@@ -148,6 +183,9 @@ def finish(trainer, tokenizer, work: Path) -> list[dict[str, float]]:
     rows = [json.loads(line) for line in (work / RESUME / "metrics.jsonl").read_text().splitlines()]
     columns = dict.fromkeys(k for row in rows for k in row)
     pq.write_table(pa.table({k: pa.array([row.get(k) for row in rows]) for k in columns}), work / "metrics.parquet")
+    tables = work / RESUME / "rollouts.jsonl"
+    if tables.exists():
+        pq.write_table(pa.Table.from_pylist([json.loads(line) for line in tables.read_text().splitlines()]), work / "rollouts.parquet")
     return rows
 
 
@@ -167,7 +205,7 @@ def run(trainer, work: Path) -> None:
         raise RuntimeError(f"the trainer ended after {done} of {wanted} steps")
 
 
-def start_step(work: Path) -> int:
-    """Step of the newest complete checkpoint, 0 if there is none."""
+def start_step(work: Path, updates: int = 1) -> int:
+    """Step of the newest complete checkpoint, 0 if there is none. ``updates``: optimizer steps that make one step."""
     checkpoint = last_checkpoint(work)
-    return int(checkpoint.name.split("-")[1]) if checkpoint else 0
+    return int(checkpoint.name.split("-")[1]) // updates if checkpoint else 0

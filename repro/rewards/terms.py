@@ -133,6 +133,9 @@ class CosineTerm(Term):
         )
 
 
+_WHERE: dict[str, bool | str] = {"everywhere": False, "start": True, "start_upstream": "upstream"}
+
+
 @dataclass(kw_only=True)
 class RepetitionTerm(Term):
     """Dense n-gram penalty (``repro.rewards.dense_repetition``). The paper's runs discount it with 0.99: set ``gamma``."""
@@ -141,11 +144,13 @@ class RepetitionTerm(Term):
 
     ngram_size: int = 40  # tokens
     penalty: float = -0.05  # of every token of a repeat; below 0
-    only_start: bool | str = False  # true, or upstream for the paper code's off-by-one
+    where: str = "everywhere"  # or start: the first n-gram of a run of repeats; or start_upstream: with the paper code's off-by-one
 
     def validate(self) -> None:
         super().validate()
-        check_dense(self.ngram_size, self.penalty, self.only_start)
+        if self.where not in _WHERE:
+            raise ValueError(f"where={self.where!r}: must be one of {', '.join(_WHERE)}")
+        check_dense(self.ngram_size, self.penalty, _WHERE[self.where])
 
     def compute(self, batch: RewardBatch) -> list[np.ndarray]:
         """Raises ValueError where ``lengths`` and ``token_ids`` disagree: the penalties would land on other tokens than meant."""
@@ -154,7 +159,7 @@ class RepetitionTerm(Term):
                 raise ValueError(
                     f"token_ids[{index}]: must have lengths[{index}]={length} tokens (EOS included, no padding), not {len(ids)}"
                 )
-        return rewards.dense_repetition(batch.token_ids, ngram_size=self.ngram_size, penalty=self.penalty, only_start=self.only_start)
+        return rewards.dense_repetition(batch.token_ids, ngram_size=self.ngram_size, penalty=self.penalty, only_start=_WHERE[self.where])
 
 
 @dataclass(kw_only=True)

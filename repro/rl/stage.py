@@ -1,118 +1,100 @@
-"""The RL stage: TRL's ``GRPOTrainer`` with this project's rewards and verifier.
+"""The RL stage of a cell: from configuration to trainer, run, saved policy.
 
-Differs from a plain TRL script in what the reward sees (token counts with EOS, whether an answer was extracted, the truncated flag), in what
-is logged every step, and in resuming exactly. Run as part of a cell (``python -m repro rl=grpo reward=cosine``).
+Every argument of TRL that changes the training signal is written out here, since its defaults move between versions. Run as part of a cell
+(``python -m repro rl=ppo reward=cosine``); the trainer itself is ``repro.rl.trainer``.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+import math
+import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from repro import training
+from repro.config import LOSSES, ConfigError
 from repro.data.web import train_items
 from repro.models.load import load_model, load_tokenizer
-from repro.rewards.terms import RewardBatch
 from repro.tracking import open_tracker
 
-VERSION = 1  # of the stage; raise it when a change here makes other checkpoints
+VERSION = 2  # of the stage; raise it when a change here makes other checkpoints
 SHOWN = {"accuracy": "acc", "length/mean": "tokens", "truncated": "trunc", "reward": "reward"}
 
 
-class Reward:
-    """The sum of the reward terms of a completion, as a TRL reward function; also measures the rollouts.
+def sizes(rl: dict[str, Any], processes: int) -> tuple[int, int, int]:
+    """(completions in a forward pass of a process, forward passes an update, updates a rollout batch).
 
-    Unlike TRL's own rewards it counts tokens with EOS, and a completion that hit the window has no answer.
+    Raises:
+        ConfigError: the batch does not divide over the processes.
     """
-
-    __name__ = "reward"
-
-    def __init__(self, terms: dict[str, Any], verifier, tokenizer, max_length: int) -> None:
-        self.terms, self.verifier, self.tokenizer, self.max_length = terms, verifier, tokenizer, max_length
-
-    def __call__(self, completion_ids, gold, task, question_id, log_metric=None, **_: Any) -> list[float]:
-        eos = self.tokenizer.eos_token_id
-        truncated = [not ids or ids[-1] != eos for ids in completion_ids]
-        texts = self.tokenizer.batch_decode(completion_ids, skip_special_tokens=True)
-        verdicts = self.verifier.verify_batch(gold, texts, task=task, truncated=truncated)
-        counts: Counter[str] = Counter()
-        samples = []
-        for question in question_id:
-            samples.append(counts[question])
-            counts[question] += 1
-        batch = RewardBatch(
-            lengths=np.array([len(ids) for ids in completion_ids]),
-            correct=np.array([v.correct for v in verdicts]),
-            answered=np.array([v.extracted is not None for v in verdicts]),
-            token_ids=completion_ids,
-            texts=texts,
-            question_ids=list(question_id),
-            sample_indices=np.array(samples),
-            max_length=self.max_length,
+    batch = rl["prompts_per_step"] * rl["group_size"]
+    share, rest = divmod(batch, processes * rl["minibatches"])
+    micro = rl["micro_batch_size"] or share
+    if rest or share % micro:
+        raise ConfigError(
+            f"rl.prompts_per_step={rl['prompts_per_step']} x rl.group_size={rl['group_size']} completions do not divide over "
+            f"{processes} processes, rl.minibatches={rl['minibatches']} and rl.micro_batch_size={rl['micro_batch_size']}"
         )
-        rewards = {name: term.compute(batch) for name, term in self.terms.items()}
-        if log_metric is not None:
-            for name, value in rollout_metrics(batch, np.array(truncated)).items():
-                log_metric(name, value)
-            for name, values in rewards.items():
-                log_metric(f"reward/{name}", float(np.mean(values)))
-        return np.sum(list(rewards.values()), axis=0).tolist()
-
-
-def rollout_metrics(batch: RewardBatch, truncated: np.ndarray) -> dict[str, float]:
-    """Accuracy and chain length of one rollout batch. A length over no completion at all is left out rather than made up."""
-    metrics = {
-        "accuracy": batch.correct.mean(),
-        "truncated": truncated.mean(),
-        "no_answer": 1 - batch.answered.mean(),
-        "tokens": batch.lengths.sum(),  # generated in this step
-        "length/mean": batch.lengths.mean(),
-        "length/median": np.median(batch.lengths),
-        "length/p90": np.quantile(batch.lengths, 0.9),
-        "length/max": batch.lengths.max(),
-    }
-    for name, chosen in (("correct", batch.correct), ("wrong", ~batch.correct), ("finished", ~truncated)):
-        if chosen.any():
-            metrics[f"length/{name}"] = batch.lengths[chosen].mean()
-    return {name: float(value) for name, value in metrics.items()}
+    return micro, share // micro, rl["epochs"] * rl["minibatches"]
 
 
 def arguments(config: dict[str, Any], work: Path):
-    """TRL's arguments for a cell; nothing is left to TRL's defaults that changes the training signal."""
+    """TRL's arguments for a cell."""
     from trl import GRPOConfig
 
     rl = config["rl"]
-    return GRPOConfig(
-        **training.common_arguments(work, rl, config["seed"], rl["steps"]),
-        per_device_train_batch_size=rl["prompts_per_step"] * rl["group_size"],
-        num_generations=rl["group_size"],
-        steps_per_generation=1,
-        num_iterations=1,
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    micro, accumulation, updates = sizes(rl, processes)
+    common = training.common_arguments(work, rl, config["seed"], rl["steps"] * updates)
+    common |= {"save_steps": rl["save_steps"] * updates, "logging_steps": updates}
+    made = GRPOConfig(
+        **common,
+        per_device_train_batch_size=micro,
+        gradient_accumulation_steps=accumulation,
+        # TRL refuses groups of one, which a critic does not need; the real number is set below.
+        num_generations=rl["group_size"] if rl["group_size"] > 1 else micro * processes * accumulation * rl["minibatches"],
+        steps_per_generation=accumulation * rl["minibatches"],
+        num_iterations=rl["epochs"],
         max_completion_length=rl["max_completion_length"],
         temperature=rl["temperature"],
         top_p=rl["top_p"],
         top_k=0,
-        beta=rl["kl"],
+        # Not 0 makes TRL load the reference and compute its log-probabilities; where the KL acts is decided by the trainer.
+        beta=rl["kl"] if rl["kl"] > 0 else float(rl["measure_kl"]),
+        use_bias_correction_kl=False,
         epsilon=rl["clip"],
-        loss_type="grpo",  # token mean inside a completion, then over completions, as in the paper's trainer
-        scale_rewards="group" if rl["scale_rewards"] else "none",
+        epsilon_high=rl["clip_high"],
+        loss_type=LOSSES[rl["loss_aggregation"]],
+        scale_rewards="none",  # advantages are ours
         importance_sampling_level="token",
-        mask_truncated_completions=False,
+        mask_truncated_completions=rl["mask_truncated"],
         disable_dropout=True,
-        use_vllm=False,
+        use_vllm=rl["engine"].startswith("vllm"),
+        vllm_mode=rl["engine"].removeprefix("vllm_") if rl["engine"].startswith("vllm") else "colocate",
         shuffle_dataset=True,
         log_completions=False,
         remove_unused_columns=False,
     )
+    made.num_generations = rl["group_size"]
+    return made
+
+
+def signal_of(rl: dict[str, Any]):
+    """The part of the configuration that turns rewards into advantages."""
+    from repro.rl.trainer import Signal
+
+    chosen = {name: rl[name] for name in Signal.__dataclass_fields__}
+    # A reference that is only measured must act nowhere: in the reward its coefficient is 0.
+    return Signal(**{**chosen, "kl_in": "reward" if rl["kl"] == 0 else rl["kl_in"]})
 
 
 def build(config: dict[str, Any], terms: dict[str, Any], verifier, start: Path, work: Path, run_id: str) -> dict[str, Any]:
     """Train the policy in ``start`` and save ``work/model`` and ``work/policies``. Returns facts for the manifest."""
     from datasets import Dataset
-    from trl import GRPOTrainer
+
+    from repro.rl.critic import CriticTrainer, load_critic
+    from repro.rl.scoring import Scorer
+    from repro.rl.trainer import StreamTrainer
 
     rl, data = config["rl"], config["data"]
     tokenizer = load_tokenizer(start)
@@ -124,20 +106,42 @@ def build(config: dict[str, Any], terms: dict[str, Any], verifier, start: Path, 
         "task": [item.problem.task for item in items],
         "question_id": [item.problem.id for item in items],
     }
-    begin = training.start_step(work)
+    made = arguments(config, work)
+    updates = rl["epochs"] * rl["minibatches"]
+    begin = training.start_step(work, updates)
     with open_tracker(config, run_id, "rl") as tracker:
-        trainer = GRPOTrainer(
+        trainer = StreamTrainer(
             model=load_model(start, training=True),
-            args=arguments(config, work),
-            reward_funcs=Reward(terms, verifier, tokenizer, rl["max_completion_length"]),
+            args=made,
+            scorer=Scorer(terms, verifier, tokenizer, rl["max_completion_length"], rl["exceed_margin"]),
+            signal=signal_of(rl),
+            critic=None,
+            updates=updates,
+            engine=rl["engine"],
+            critic_warmup=rl["critic_warmup_steps"] if rl["baseline"] == "ppo" else 0,
+            sample_keys=str(config["seed"]),
             train_dataset=Dataset.from_dict(rows),
             processing_class=tokenizer,
-            callbacks=[
-                training.Marker(),
-                training.KeepPolicies(work, rl["eval_steps"], tokenizer),
-                training.Metrics(work, f"rl {rl['name']} {config['reward']['name']}", tracker, SHOWN, begin),
-            ],
         )
+        if rl["baseline"] == "ppo":
+            settings = {
+                "learning_rate": rl["critic_learning_rate"],
+                "min_learning_rate": rl["min_learning_rate"],
+                "value_clip": rl["value_clip"],
+            }
+            steps = rl["steps"] * updates
+            warmup = math.ceil(rl["warmup"] * steps)
+            critic = load_critic(start, config["seed"])
+            trainer.critic = CriticTrainer(
+                critic, trainer.accelerator, settings, steps=steps, warmup=warmup, max_grad_norm=rl["max_grad_norm"]
+            )
+        name = f"rl {rl['name']} {config['reward']['name']}"
+        for callback in (
+            training.Marker(),
+            training.KeepPolicies(work, rl["eval_steps"], tokenizer, updates),
+            training.Metrics(work, name, tracker, SHOWN, begin, updates, lambda: trainer.samples),
+        ):
+            trainer.add_callback(callback)
         training.run(trainer, work)
     metrics = training.finish(trainer, tokenizer, work)
     return {"tokens": int(sum(row["tokens"] for row in metrics)), "steps": rl["steps"]}

@@ -67,7 +67,7 @@ def test_parameters_reach_the_functions():
     )
     assert (term.compute(one) == expected).all()
     assert ClassicTerm(correct_value=3, wrong_value=-2, exceed=None).compute(one).tolist() == [3, -2, -2]
-    runs = RepetitionTerm(ngram_size=3, penalty=-1, only_start=True).compute(one)
+    runs = RepetitionTerm(ngram_size=3, penalty=-1, where="start").compute(one)
     assert np.flatnonzero(runs[0]).tolist() == [1, 2, 3]
 
 
@@ -92,7 +92,7 @@ def test_sequence_repetition_charges_wrong_answers_only_unless_told():
         ("repetition", "penalty", 0.05),
         ("repetition", "penalty", -math.inf),
         ("repetition", "ngram_size", 0),
-        ("repetition", "only_start", "downstream"),
+        ("repetition", "where", "downstream"),
         ("sequence_repetition", "max_penalty", 0.0),
         ("sequence_repetition", "ngram_size", 0),
         ("length_scaled", "risk", 1.5),

@@ -1,0 +1,115 @@
+"""The critic of PPO: a copy of the start policy with a linear value head, trained beside the policy with its own optimizer.
+
+As in the paper's code (fact sheet 1.1, 1.4): initialised from the policy's start checkpoint, head without bias drawn from N(0, 1/(hidden+1)),
+clipped squared loss, the same cosine schedule as the policy at another peak. It is not part of the policy's module, so saving, generating
+and loading the policy stay what they are without it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+FILE = "critic.pt"
+
+
+class Critic(nn.Module):
+    """``values = critic(input_ids, attention_mask, count)``: float32 ``[batch, count]``, the value of the state before each of the last
+    ``count`` tokens."""
+
+    def __init__(self, backbone, hidden_size: int) -> None:
+        super().__init__()
+        self.backbone, self.head = backbone, nn.Linear(hidden_size, 1, bias=False)
+        nn.init.normal_(self.head.weight, std=1 / (hidden_size + 1))
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor, count: int) -> Tensor:
+        hidden = self.backbone(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
+        # The state before token t ends with token t - 1.
+        return self.head(hidden[:, -count - 1 : -1]).squeeze(-1).float()
+
+
+def load_critic(path: str | Path, seed: int) -> Critic:
+    """A critic from the checkpoint that the policy starts from; ``seed`` draws the head."""
+    from repro.models.load import load_model
+
+    policy = load_model(path, training=True)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        critic = Critic(policy.model, policy.config.hidden_size)
+    return critic.to(policy.device)
+
+
+def value_loss(values: Tensor, old_values: Tensor, returns: Tensor, mask: Tensor, clip: float | None) -> Tensor:
+    """0.5 x squared error, the larger of clipped and unclipped, token mean inside a completion, then mean over completions.
+
+    Args:
+        values, old_values, returns, mask: ``[batch, time]``. clip: range around ``old_values``; None: no clipping.
+    """
+    error = (values - returns) ** 2
+    if clip is not None:
+        clipped = old_values + (values - old_values).clamp(-clip, clip)
+        error = torch.maximum(error, (clipped - returns) ** 2)
+    kept = mask.to(error.dtype)
+    return 0.5 * ((error * kept).sum(-1) / kept.sum(-1).clamp(min=1)).mean()
+
+
+class CriticTrainer:
+    """Optimizer, schedule and checkpoints of a critic.
+
+    Args:
+        steps: optimizer steps of the whole run; warmup and min_learning_rate are shares, as for the policy.
+    """
+
+    def __init__(self, critic: Critic, accelerator, settings: dict[str, Any], *, steps: int, warmup: int, max_grad_norm: float) -> None:
+        from transformers import get_scheduler
+
+        optimizer = torch.optim.AdamW(critic.parameters(), lr=settings["learning_rate"], betas=(0.9, 0.95), weight_decay=0.0)
+        self.accelerator, self.settings, self.max_grad_norm = accelerator, settings, max_grad_norm
+        self.critic = accelerator.prepare_model(critic)
+        self.optimizer = optimizer
+        self.schedule = get_scheduler(
+            "cosine_with_min_lr",
+            optimizer,
+            num_warmup_steps=warmup,
+            num_training_steps=steps,
+            scheduler_specific_kwargs={"min_lr_rate": settings["min_learning_rate"]},
+        )
+
+    @torch.no_grad()
+    def values(self, input_ids: Tensor, attention_mask: Tensor, count: int, chunk: int) -> Tensor:
+        """Values of a rollout batch, computed ``chunk`` rows at a time."""
+        parts = []
+        for first in range(0, len(input_ids), chunk):
+            rows = slice(first, first + chunk)
+            with self.accelerator.autocast():
+                parts.append(self.critic(input_ids[rows], attention_mask[rows], count))
+        return torch.cat(parts)
+
+    def step(self, inputs: dict[str, Tensor], input_ids: Tensor, attention_mask: Tensor, accumulation: int) -> dict[str, float]:
+        """Backward pass of one micro-batch, and an optimizer step where the policy makes one. Returns loss and gradient norm."""
+        count = inputs["returns"].shape[1]
+        with self.accelerator.autocast():
+            values = self.critic(input_ids, attention_mask, count)
+        loss = value_loss(values, inputs["values"], inputs["returns"], inputs["token_mask"], self.settings["value_clip"])
+        (loss / accumulation).backward()
+        found = {"critic/loss": loss.item()}
+        if self.accelerator.sync_gradients:
+            norm = torch.nn.utils.clip_grad_norm_(self.critic.parameters(), self.max_grad_norm)
+            found |= {"critic/grad_norm": float(norm), "critic/learning_rate": self.schedule.get_last_lr()[0]}
+            self.optimizer.step()
+            self.schedule.step()
+            self.optimizer.zero_grad()
+        return found
+
+    def save(self, folder: Path) -> None:
+        state = {"critic": self.accelerator.unwrap_model(self.critic).state_dict()}
+        torch.save({**state, "optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict()}, folder / FILE)
+
+    def load(self, folder: Path) -> None:
+        state = torch.load(folder / FILE, map_location="cpu", weights_only=True)
+        self.accelerator.unwrap_model(self.critic).load_state_dict(state["critic"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.schedule.load_state_dict(state["schedule"])

@@ -1,0 +1,236 @@
+"""The RL trainer: TRL's ``GRPOTrainer`` for rollouts, logging and distribution, with our own training signal.
+
+Differs from TRL in four things. Rewards are streams, per token and each with its own discount, so advantages are per token. The baseline is a
+choice: a critic (ppo), the group's mean (grpo), the group's others (rloo), nothing but whitening (reinforce_pp). KL may stand in the reward,
+as in the paper. And the native sampler draws each completion from random numbers of its own, so that rollouts do not depend on how many
+processes or micro-batches there are. Run as part of a cell: ``python -m repro rl=ppo reward=cosine_repetition``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.utils import gather_object
+from torch import Tensor
+from trl import GRPOTrainer
+
+from repro.models import sampler
+from repro.rl import returns
+from repro.rl.critic import CriticTrainer
+from repro.rl.metrics import facts, join, measure
+from repro.rl.scoring import Scorer, stack_streams
+
+
+@dataclass(frozen=True)
+class Signal:
+    """How rewards become advantages; the names are the configuration's (``repro.config.RLConfig``)."""
+
+    baseline: str
+    gae_lambda: float
+    whiten: bool
+    scale_rewards: bool
+    reward_clip: float | None
+    kl: float
+    kl_in: str
+    kl_split: bool
+
+
+class StreamTrainer(GRPOTrainer):
+    """``GRPOTrainer`` with per-token, multi-discount advantages.
+
+    Args:
+        scorer: the reward; it also measures.
+        signal: how rewards become advantages.
+        critic: for ``baseline="ppo"``, else None.
+        updates: optimizer steps a rollout batch (epochs x minibatches).
+        engine: ``native`` samples with ``repro.models.sampler``; any other goes TRL's way.
+        critic_warmup: rollout steps in which only the critic learns.
+        sample_keys: prefix of the random numbers of a rollout.
+    """
+
+    def __init__(
+        self,
+        *,
+        scorer: Scorer,
+        signal: Signal,
+        critic: CriticTrainer | None,
+        updates: int,
+        engine: str,
+        critic_warmup: int = 0,
+        sample_keys: str = "0",
+        **settings: Any,
+    ) -> None:
+        super().__init__(reward_funcs=scorer, **settings)
+        self.scorer, self.signal, self.critic, self.updates = scorer, signal, critic, updates
+        self.native, self.critic_warmup, self.sample_keys = engine == "native", critic_warmup, sample_keys
+        self.samples: list[dict[str, Any]] = []
+        self._logps: Tensor | None = None
+        if self.native and not sampler.supported(self.accelerator.unwrap_model(self.model)):
+            raise ValueError(f"rl.engine=native does not know {self.model.config.model_type}: choose rl.engine=transformers")
+
+    @property
+    def rollout(self) -> int:
+        """Number of the rollout batch, from 0."""
+        return self.state.global_step // self.updates
+
+    # Rollouts
+
+    def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False):
+        if not self.native:
+            return super()._generate_single_turn(prompt_ids, images, multimodal_fields, num_generations, has_tool_images)
+        first = self.accelerator.process_index * len(prompt_ids)
+        keys = [
+            f"{self.sample_keys}/{self.rollout}/{question}/{(first + i) % self.num_generations}"
+            for i, question in enumerate(self._questions)
+        ]
+        with self.accelerator.autocast():
+            return sampler.sample(
+                self.accelerator.unwrap_model(self.model),
+                prompt_ids,
+                sampler.uniforms(keys, self.max_completion_length),
+                eos=self._tokenizer.eos_token_id,
+                max_tokens=self.max_completion_length,
+                temperature=self.temperature,
+                top_p=self.top_p,
+            )
+
+    def _get_per_token_logps_and_entropies(self, *arguments, **settings):
+        found = super()._get_per_token_logps_and_entropies(*arguments, **settings)
+        self._logps = found[0].detach()  # TRL keeps them to itself
+        return found
+
+    def _generate_and_score_completions(self, inputs):
+        self._questions = [row["question_id"] for row in inputs]
+        first = self.accelerator.process_index * len(inputs)
+        inputs = [{**row, "sample_index": (first + i) % self.num_generations} for i, row in enumerate(inputs)]
+        out = super()._generate_and_score_completions(inputs)
+        mask = torch.arange(out["completion_ids"].shape[1], device=out["completion_ids"].device) < torch.as_tensor(
+            self.scorer.last.batch.lengths, device=out["completion_ids"].device
+        ).unsqueeze(1)
+        with torch.no_grad():
+            self._add_advantages(out, mask)
+        self._measure(mask)
+        return out
+
+    # Training signal
+
+    def _sum(self, x: Tensor) -> Tensor:
+        return self.accelerator.reduce(x, reduction="sum")
+
+    def _log(self, **values: float) -> None:
+        for name, value in values.items():
+            self._metrics["train"][name.replace("__", "/")].append(float(value))
+
+    def _join(self, out: dict[str, Tensor], mask: Tensor) -> tuple[Tensor, Tensor]:
+        """Prompt and completion ids, and their attention mask, whatever the loss masks."""
+        ids = torch.cat([out["prompt_ids"], out["completion_ids"]], 1)
+        return ids, torch.cat([out["prompt_mask"], mask.to(out["prompt_mask"].dtype)], 1)
+
+    def _kl_of_tokens(self, out: dict[str, Tensor], mask: Tensor) -> Tensor:
+        """k1, log-ratio of policy and reference, ``[batch, time]``; logs both estimates."""
+        old = out.get("old_per_token_logps")
+        if old is None:
+            ids, attention = self._join(out, mask)
+            chunk = self.args.per_device_train_batch_size
+            old, _, _ = self._get_per_token_logps_and_entropies(self.model, ids, attention, mask.shape[1], batch_size=chunk)
+        difference = (old - out["ref_per_token_logps"]) * mask
+        k3 = (torch.exp(-difference) - 1 + difference) * mask
+        totals = self._sum(torch.stack([difference.sum(), k3.sum(), mask.sum()]).double())
+        self._log(kl__k1=totals[0] / totals[2], kl=totals[1] / totals[2])
+        return difference
+
+    def _add_advantages(self, out: dict[str, Tensor], mask: Tensor) -> None:
+        signal = self.signal
+        streams, gammas = stack_streams(self.scorer.last, mask.shape[1], mask.device)
+        if signal.reward_clip is not None:
+            streams = streams.clamp(-signal.reward_clip, signal.reward_clip)
+        if "ref_per_token_logps" in out and signal.kl_in == "reward":
+            penalty = -signal.kl * self._kl_of_tokens(out, mask).unsqueeze(-1)
+            if signal.kl == 0:
+                pass  # only measured
+            elif signal.kl_split:
+                streams = streams + penalty / len(gammas)
+            else:
+                streams, gammas = torch.cat([streams, penalty], -1), [*gammas, 1.0]
+        total = returns.discounted_returns(streams, gammas, mask).sum(-1)
+        if signal.baseline == "ppo":
+            ids, attention = self._join(out, mask)
+            values = self.critic.values(ids, attention, mask.shape[1], self.args.per_device_train_batch_size) * mask
+            if len(gammas) == 1:
+                advantages, target = returns.gae(streams[..., 0] * mask, values, gammas[0], signal.gae_lambda, mask)
+            else:
+                advantages, target = total - values, total
+            out["values"], out["returns"] = values, target
+            self._log(critic__explained_variance=returns.explained_variance(target, values, mask, self._sum))
+        elif signal.baseline in ("grpo", "rloo"):
+            size, first = self.num_generations, self.accelerator.process_index * len(total)
+            start = self.accelerator.gather(total[:, 0].contiguous())  # a group may lie across processes
+            baseline = returns.group_baseline(start, size, leave_one_out=signal.baseline == "rloo")
+            advantages = (total - baseline[first : first + len(total)].unsqueeze(1)) * mask
+            if signal.scale_rewards:
+                advantages = advantages / returns.group_scale(start, size)[first : first + len(total)].unsqueeze(1)
+        else:
+            advantages = total
+        moments = self._sum(torch.stack([(advantages * mask).sum(), ((advantages**2) * mask).sum(), mask.sum()]).double())
+        self._log(advantage__std=(moments[1] / moments[2] - (moments[0] / moments[2]) ** 2).clamp(min=0).sqrt())
+        out["advantages"] = returns.whiten(advantages, mask, self._sum) if signal.whiten else advantages
+        out["token_mask"] = mask
+
+    def _compute_loss(self, model, inputs):
+        beta = self.beta
+        if self.signal.kl_in == "reward":
+            self.beta = 0.0  # the reference was needed for the reward; TRL must not add it to the loss
+        try:
+            loss = super()._compute_loss(model, inputs)
+        finally:
+            self.beta = beta
+        if "sampling_per_token_logps" in inputs:
+            trained = inputs.get("old_per_token_logps", self._logps)
+            difference = (trained - inputs["sampling_per_token_logps"]).abs() * inputs["token_mask"]
+            totals = self._sum(torch.stack([difference.sum(), inputs["token_mask"].sum()]).double())
+            worst = self.accelerator.gather(difference.max()[None]).max()
+            self._log(sampler__logp_difference=totals[0] / totals[1], sampler__logp_difference_max=worst)
+        if self.critic is not None:
+            ids, attention = self._join(inputs, inputs["token_mask"])
+            found = self.critic.step(inputs, ids, attention, self.current_gradient_accumulation_steps)
+            self._log(**{name.replace("/", "__"): value for name, value in found.items()})
+            if self.rollout < self.critic_warmup:
+                loss = loss * 0.0
+        return loss
+
+    # Measuring, saving
+
+    def _measure(self, mask: Tensor) -> None:
+        """Metrics over the rollouts of all processes, and a few completions to read."""
+        last = self.scorer.last
+        joined = join(gather_object([facts(last.batch, last.finished, last.rewards)]))
+        self._log(
+            **{
+                name.replace("/", "__"): value
+                for name, value in measure(joined, max_length=self.max_completion_length, margin=self.scorer.margin).items()
+            }
+        )
+        self.samples = [
+            {
+                "step": self.rollout + 1,
+                "question_id": last.batch.question_ids[i],
+                "response": last.batch.texts[i],
+                "tokens": int(last.batch.lengths[i]),
+                "correct": bool(last.batch.correct[i]),
+                "reward": float(sum(joined.rewards[name][i] for name in joined.rewards)),
+            }
+            for i in range(min(2, len(last.batch.texts)))
+        ]
+
+    def _save_checkpoint(self, model, trial):
+        super()._save_checkpoint(model, trial)
+        if self.critic is not None and self.accelerator.is_main_process:
+            self.critic.save(Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}")
+
+    def _load_optimizer_and_scheduler(self, checkpoint):
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is not None and self.critic is not None:
+            self.critic.load(Path(checkpoint))
