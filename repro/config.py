@@ -170,6 +170,15 @@ class TrackingConfig:
 
 
 @dataclass
+class LaunchConfig:
+    """Processes of a training stage on one machine."""
+
+    name: str = MISSING  # single | ddp | fsdp | zero2 | zero3
+    processes: int | None = MISSING  # null: one a GPU
+    accelerate: dict[str, Any] = field(default_factory=dict)  # settings of `accelerate launch`
+
+
+@dataclass
 class PathsConfig:
     outputs: str = MISSING  # everything a run writes
     store: str = MISSING  # finished stages, shared by all experiments
@@ -189,6 +198,7 @@ class Config:
     verifier: VerifierConfig = field(default_factory=VerifierConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
+    launch: LaunchConfig = field(default_factory=LaunchConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)
     threads: int = MISSING  # torch threads of one cell
 
@@ -246,7 +256,7 @@ def _seeds(config: DictConfig, *keys: str) -> None:
 
 def _validate_names(config: DictConfig) -> None:
     """Names become folders; one with a slash would hide a cell from its sweep."""
-    groups = ("model", "data", "sft", "rl", "reward", "verifier", "eval", "tracking")
+    groups = ("model", "data", "sft", "rl", "reward", "verifier", "eval", "tracking", "launch")
     for key in ("experiment_name", *(f"{group}.name" for group in groups)):
         value = OmegaConf.select(config, key)
         _require(bool(NAME.fullmatch(value)), key, value, "up to 60 letters, digits and . _ + - are allowed")
@@ -342,6 +352,19 @@ def _validate_updates(rl: DictConfig) -> None:
     _require(good, "rl.micro_batch_size", micro, f"it must be null or divide the {size} completions of a minibatch")
 
 
+def _validate_launch(config: DictConfig) -> None:
+    launch, rl = config.launch, config.rl
+    _require(launch.processes is None or 1 <= launch.processes <= 64, "launch.processes", launch.processes, "it must be null or 1..64")
+    if rl.name == "none" or launch.name in ("single", "ddp"):
+        return
+    _require(
+        rl.engine != "native", "rl.engine", rl.engine, f"launch={launch.name} spreads the weights; choose rl.engine=transformers or vllm"
+    )
+    spread = launch.name in ("fsdp", "zero3")
+    _require(not spread or rl.eval_steps == 0, "rl.eval_steps", rl.eval_steps, f"launch={launch.name} keeps the last policy only; use 0")
+    _require(rl.baseline != "ppo", "rl.baseline", rl.baseline, f"a critic beside the policy needs launch=single or ddp, not {launch.name}")
+
+
 def validate(config: DictConfig) -> None:
     """Refuse what must not run.
 
@@ -381,6 +404,7 @@ def validate(config: DictConfig) -> None:
         _require(name in BENCHMARKS, "eval.benchmarks", name, f"choose from {', '.join(BENCHMARKS)}")
     names = list(config.eval.benchmarks)
     _require(len(set(names)) == len(names), "eval.benchmarks", names, "name every benchmark once")
+    _validate_launch(config)
     _require(config.threads <= 512, "threads", config.threads, "it must be 1..512; one a cell is usually fastest")
     _seeds(config, "seed", "data.seed", "eval.seed", *(["model.micro.seed"] if config.model.path is None else []))
 

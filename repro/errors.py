@@ -29,6 +29,8 @@ def explain(error: BaseException) -> str | None:
         return f"cannot write {error.filename}: make it writable, or choose another folder with paths.outputs=..."
     if isinstance(error, OSError) and error.filename and error.errno in (17, 20, 30):
         return f"cannot write {error.filename} ({error.strerror}): choose another folder with paths.outputs=..."
+    if isinstance(error, AssertionError) and "Unexpected type for root: NoneType" in str(error):
+        return "an override sets a key of something that is off (null): choose it first, e.g. reward=cosine reward.cosine.r0_correct=10"
     if not isinstance(error, (HydraException, OmegaConfBaseException)):
         return None
     chain: list[BaseException] = []

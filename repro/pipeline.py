@@ -16,7 +16,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from repro.config import plain, reward_terms
+from repro import launch
+from repro.config import plain
 from repro.store import Built, Stage, Store, fingerprint
 from repro.tracking import arm_name
 
@@ -25,8 +26,8 @@ log = logging.getLogger(__name__)
 
 READS = {  # what a row of the table at each stage depends on, the training seed apart; an arm is all of it
     "base": ("model", "verifier", "eval", "threads"),
-    "sft": ("model", "data", "sft", "verifier", "eval", "threads"),
-    "rl": ("scale", "model", "data", "sft", "rl", "reward", "verifier", "eval", "threads"),
+    "sft": ("model", "data", "sft", "verifier", "eval", "threads", "launch"),
+    "rl": ("scale", "model", "data", "sft", "rl", "reward", "verifier", "eval", "threads", "launch"),
 }
 
 
@@ -46,7 +47,6 @@ class Cell:
 
     def __init__(self, config: DictConfig) -> None:
         self.config = plain(config)
-        self.terms = reward_terms(config)
         self.store = Store(self.config["paths"]["store"])
         self.done: list[dict[str, Any]] = []
         self.evaluations: list[tuple[str, int, Built]] = []
@@ -86,18 +86,18 @@ class Cell:
     def sft(self, start: Path, start_key: str) -> tuple[Path, str]:
         from repro import sft
 
-        read = {**{k: self.config[k] for k in ("sft", "data", "seed")}, **self.machine}
+        read = {**{k: self.config[k] for k in ("sft", "data", "seed")}, **self.machine, **self.processes}
         stage = Stage("sft", read, {"model": start_key}, sft.VERSION)
-        build = lambda work: sft.build(self.config, start, work, stage.key)  # noqa: E731
+        build = lambda work: launch.build("sft", self.config, start, work, stage.key)  # noqa: E731
         built = self._note(f"sft {self.config['sft']['name']}", self.store.get_or_build(stage, build))
         return built.path / "model", built.stage.key
 
     def rl(self, start: Path, start_key: str) -> Built:
         from repro.rl import stage as rl
 
-        read = {**{k: self.config[k] for k in ("rl", "reward", "data", "seed")}, **self.machine}
+        read = {**{k: self.config[k] for k in ("rl", "reward", "data", "seed")}, **self.machine, **self.processes}
         stage = Stage("rl", {**read, "verifier": self.verifier.version}, {"model": start_key}, rl.VERSION)
-        build = lambda work: rl.build(self.config, self.terms, self.verifier, start, work, stage.key)  # noqa: E731
+        build = lambda work: launch.build("rl", self.config, start, work, stage.key)  # noqa: E731
         return self._note(f"rl {self.config['rl']['name']} {self.config['reward']['name']}", self.store.get_or_build(stage, build))
 
     def evaluate(self, kind: str, step: int, model: Path, model_key: str) -> None:
@@ -119,6 +119,7 @@ class Cell:
 
         torch.set_num_threads(self.config["threads"])
         self.machine = machine(self.config["threads"])
+        self.processes = {"processes": launch.process_count(self.config), "launch": self.config["launch"]["name"]}
         start = time.monotonic()
         model, key = self.base()
         self.evaluate("base", 0, model, key)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from repro.config import ConfigError
 from repro.data.chains import chain
 from repro.data.web import train_items
 from repro.data.world import item_rng
+from repro.launch import main_process
 from repro.models.load import encode_chat, load_model, load_tokenizer
 from repro.tracking import open_tracker
 
@@ -57,9 +59,12 @@ def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[
     if dropped:
         log.info("sft: %d of %d chains are longer than sft.max_length=%d and left out", dropped, rows + dropped, sft["max_length"])
     steps = math.ceil(rows / sft["batch_size"]) * sft["epochs"]
+    share, rest = divmod(sft["batch_size"], int(os.environ.get("WORLD_SIZE", "1")))
+    if rest:
+        raise ConfigError(f"sft.batch_size={sft['batch_size']} does not divide over {os.environ['WORLD_SIZE']} processes")
     arguments = SFTConfig(
         **training.common_arguments(work, sft, config["seed"], steps),
-        per_device_train_batch_size=sft["batch_size"],
+        per_device_train_batch_size=share,
         num_train_epochs=sft["epochs"],
         max_length=sft["max_length"],
         packing=False,
@@ -67,17 +72,18 @@ def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[
         loss_type="nll",
     )
     begin = training.start_step(work)
-    with open_tracker(config, run_id, "sft") as tracker:
+    main = main_process()
+    with open_tracker(config if main else {**config, "tracking": {"name": "none"}}, run_id, "sft") as tracker:
         trainer = SFTTrainer(
             model=load_model(start, training=True),
             args=arguments,
             train_dataset=Dataset.from_dict(columns),
             processing_class=tokenizer,
-            callbacks=[
-                training.Marker(),
-                training.Metrics(work, f"sft {sft['name']}", tracker, {"loss": "loss", "mean_token_accuracy": "token acc"}, begin),
-            ],
         )
+        if main:
+            shown = {"loss": "loss", "mean_token_accuracy": "token acc"}
+            trainer.add_callback(training.Marker())
+            trainer.add_callback(training.Metrics(work, f"sft {sft['name']}", tracker, shown, begin))
         training.run(trainer, work)
     training.finish(trainer, tokenizer, work)
     return {"tokens": sum(map(len, columns["input_ids"])) * sft["epochs"], "rows": rows, "steps": steps}

@@ -19,6 +19,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from repro.launch import main_process
 from repro.progress import Progress
 from repro.store import RESUME
 
@@ -58,6 +59,7 @@ def common_arguments(work: Path, section: dict[str, Any], seed: int, steps: int)
         "dataloader_num_workers": 0,
         "dataloader_pin_memory": gpu,
         "average_tokens_across_devices": False,
+        "ddp_find_unused_parameters": False,
     }
 
 
@@ -65,9 +67,9 @@ def last_checkpoint(work: Path) -> Path | None:
     """The newest complete trainer checkpoint; incomplete ones are removed."""
     found = sorted((work / RESUME / "trainer").glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1]))
     for path in found:
-        if not (path / MARKER).exists():
+        if not (path / MARKER).exists() and main_process():
             shutil.rmtree(path)
-    complete = [p for p in found if p.exists()]
+    complete = [p for p in found if (p / MARKER).exists()]
     return complete[-1] if complete else None
 
 
@@ -174,11 +176,17 @@ class Metrics(TrainerCallback):
 
 
 def finish(trainer, tokenizer, work: Path) -> list[dict[str, float]]:
-    """Save the trained model to ``work/model`` and the metrics as Parquet. Returns the metrics."""
+    """Save the trained model to ``work/model`` and the metrics as Parquet. Returns the metrics, none in other processes than the first."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    trainer.model.save_pretrained(work / "model")
+    if trainer.accelerator.num_processes > 1:
+        trainer.save_model(str(work / "model"))  # gathers weights that are spread; every process takes part
+    elif main_process():
+        trainer.model.save_pretrained(work / "model")
+    if not main_process():
+        return []
+    (work / "model" / "training_args.bin").unlink(missing_ok=True)
     tokenizer.save_pretrained(work / "model")
     rows = [json.loads(line) for line in (work / RESUME / "metrics.jsonl").read_text().splitlines()]
     columns = dict.fromkeys(k for row in rows for k in row)

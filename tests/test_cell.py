@@ -92,6 +92,7 @@ def run_and_kill(arguments: list[str], cwd: Path, stage: str, lines: int) -> Non
 
 def test_kill_9_in_sft_and_rl_changes_nothing(tmp_path) -> None:
     arguments = [*SHRINK, "sft=long", "data.train_size=40", "sft.save_steps=3", "rl.steps=9", "rl.save_steps=4", "rl.eval_steps=3"]
+    arguments += ["rl=ppo", "rl.epochs=2", "rl.minibatches=2", "reward=cosine_repetition", "rl.kl=0.01"]
     (tmp_path / "calm").mkdir()
     (tmp_path / "killed").mkdir()
     repro(*arguments, cwd=tmp_path / "calm")

@@ -263,6 +263,11 @@ TERMS: dict[str, type[Term]] = {
 }
 
 
+def from_config(reward: Mapping[str, object]) -> dict[str, Term]:
+    """The terms that a reward group of the configuration turns on, by name; ``reward``: plain mappings, null for a term that is off."""
+    return {name: TERMS[name](**values) for name, values in reward.items() if name != "name" and values is not None}
+
+
 def validate_streams(terms: Mapping[str, Term], gae_lambda: float | None) -> None:
     """Refuse what the returns cannot express: no reward at all, or several discounts with lambda other than 1.
 

@@ -14,7 +14,9 @@ from typing import Any
 from repro import training
 from repro.config import LOSSES, ConfigError
 from repro.data.web import train_items
+from repro.launch import main_process
 from repro.models.load import load_model, load_tokenizer
+from repro.rewards.terms import from_config
 from repro.tracking import open_tracker
 
 VERSION = 2  # of the stage; raise it when a change here makes other checkpoints
@@ -88,14 +90,16 @@ def signal_of(rl: dict[str, Any]):
     return Signal(**{**chosen, "kl_in": "reward" if rl["kl"] == 0 else rl["kl_in"]})
 
 
-def build(config: dict[str, Any], terms: dict[str, Any], verifier, start: Path, work: Path, run_id: str) -> dict[str, Any]:
+def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[str, Any]:
     """Train the policy in ``start`` and save ``work/model`` and ``work/policies``. Returns facts for the manifest."""
     from datasets import Dataset
 
     from repro.rl.critic import CriticTrainer, load_critic
     from repro.rl.scoring import Scorer
     from repro.rl.trainer import StreamTrainer
+    from repro.verifiers import Verifier
 
+    terms, verifier = from_config(config["reward"]), Verifier()
     rl, data = config["rl"], config["data"]
     tokenizer = load_tokenizer(start)
     tokenizer.padding_side = "left"
@@ -109,7 +113,8 @@ def build(config: dict[str, Any], terms: dict[str, Any], verifier, start: Path, 
     made = arguments(config, work)
     updates = rl["epochs"] * rl["minibatches"]
     begin = training.start_step(work, updates)
-    with open_tracker(config, run_id, "rl") as tracker:
+    main = main_process()
+    with open_tracker(config if main else {**config, "tracking": {"name": "none"}}, run_id, "rl") as tracker:
         trainer = StreamTrainer(
             model=load_model(start, training=True),
             args=made,
@@ -136,12 +141,11 @@ def build(config: dict[str, Any], terms: dict[str, Any], verifier, start: Path, 
                 critic, trainer.accelerator, settings, steps=steps, warmup=warmup, max_grad_norm=rl["max_grad_norm"]
             )
         name = f"rl {rl['name']} {config['reward']['name']}"
-        for callback in (
-            training.Marker(),
-            training.KeepPolicies(work, rl["eval_steps"], tokenizer, updates),
-            training.Metrics(work, name, tracker, SHOWN, begin, updates, lambda: trainer.samples),
-        ):
-            trainer.add_callback(callback)
+        if main:
+            trainer.add_callback(training.Marker())
+            trainer.add_callback(training.KeepPolicies(work, rl["eval_steps"], tokenizer, updates))
+            trainer.add_callback(training.Metrics(work, name, tracker, SHOWN, begin, updates, lambda: trainer.samples))
         training.run(trainer, work)
+    verifier.close()
     metrics = training.finish(trainer, tokenizer, work)
     return {"tokens": int(sum(row["tokens"] for row in metrics)), "steps": rl["steps"]}

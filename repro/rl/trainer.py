@@ -174,7 +174,8 @@ class StreamTrainer(GRPOTrainer):
                 advantages = advantages / returns.group_scale(start, size)[first : first + len(total)].unsqueeze(1)
         else:
             advantages = total
-        moments = self._sum(torch.stack([(advantages * mask).sum(), ((advantages**2) * mask).sum(), mask.sum()]).double())
+        exact = advantages.double() * mask
+        moments = self._sum(torch.stack([exact.sum(), (exact**2).sum(), mask.sum().double()]))
         self._log(advantage__std=(moments[1] / moments[2] - (moments[0] / moments[2]) ** 2).clamp(min=0).sqrt())
         out["advantages"] = returns.whiten(advantages, mask, self._sum) if signal.whiten else advantages
         out["token_mask"] = mask
