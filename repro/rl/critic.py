@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 FILE = "critic.pt"
+ROWS = 32  # completions in one forward pass
 
 
 class Critic(nn.Module):
@@ -78,25 +79,28 @@ class CriticTrainer:
             scheduler_specific_kwargs={"min_lr_rate": settings["min_learning_rate"]},
         )
 
-    @torch.no_grad()
-    def values(self, input_ids: Tensor, attention_mask: Tensor, count: int, chunk: int) -> Tensor:
-        """Values of a rollout batch, computed ``chunk`` rows at a time."""
-        parts = []
-        for first in range(0, len(input_ids), chunk):
-            rows = slice(first, first + chunk)
-            with self.accelerator.autocast():
-                parts.append(self.critic(input_ids[rows], attention_mask[rows], count))
-        return torch.cat(parts)
+    def values(self, input_ids: Tensor, attention_mask: Tensor, mask: Tensor, rows: int = ROWS) -> Tensor:
+        """Values of the states before the tokens of ``mask``, ``[batch, time]``, 0 on padding.
 
-    def step(self, inputs: dict[str, Tensor], input_ids: Tensor, attention_mask: Tensor, accumulation: int) -> dict[str, float]:
-        """Backward pass of one micro-batch, and an optimizer step where the policy makes one. Returns loss and gradient norm."""
-        count = inputs["returns"].shape[1]
-        with self.accelerator.autocast():
-            values = self.critic(input_ids, attention_mask, count)
-        loss = value_loss(values, inputs["values"], inputs["returns"], inputs["token_mask"], self.settings["value_clip"])
+        Completions of similar length share a forward pass of at most ``rows`` rows, since most of a padded batch is padding.
+        """
+        count, lengths = mask.shape[1], mask.sum(1)
+        order = lengths.argsort(descending=True, stable=True)
+        parts = []
+        for chosen in order.split(rows):
+            width = max(1, int(lengths[chosen].max()))
+            end = input_ids.shape[1] - count + width
+            with self.accelerator.autocast():
+                found = self.critic(input_ids[chosen, :end], attention_mask[chosen, :end], width)
+            parts.append(torch.nn.functional.pad(found, (0, count - width)))
+        return torch.cat(parts)[order.argsort()] * mask
+
+    def learn(self, values: Tensor, old_values: Tensor, returns: Tensor, mask: Tensor, accumulation: int = 1) -> dict[str, float]:
+        """Backward pass from ``values``, and an optimizer step where the policy makes one. Returns loss and gradient norm."""
+        loss = value_loss(values, old_values, returns, mask, self.settings["value_clip"])
         (loss / accumulation).backward()
         found = {"critic/loss": loss.item()}
-        if self.accelerator.sync_gradients:
+        if accumulation == 1 or self.accelerator.sync_gradients:
             norm = torch.nn.utils.clip_grad_norm_(self.critic.parameters(), self.max_grad_norm)
             found |= {"critic/grad_norm": float(norm), "critic/learning_rate": self.schedule.get_last_lr()[0]}
             self.optimizer.step()

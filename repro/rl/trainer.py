@@ -19,7 +19,7 @@ from trl import GRPOTrainer
 
 from repro.models import sampler
 from repro.rl import returns
-from repro.rl.critic import CriticTrainer
+from repro.rl.critic import ROWS, CriticTrainer
 from repro.rl.metrics import facts, join, measure
 from repro.rl.scoring import Scorer, stack_streams
 
@@ -124,6 +124,9 @@ class StreamTrainer(GRPOTrainer):
         for name, value in values.items():
             self._metrics["train"][name.replace("__", "/")].append(float(value))
 
+    def _log_critic(self, found: dict[str, float]) -> None:
+        self._log(**{name.replace("/", "__"): value for name, value in found.items()})
+
     def _join(self, out: dict[str, Tensor], mask: Tensor) -> tuple[Tensor, Tensor]:
         """Prompt and completion ids, and their attention mask, whatever the loss masks."""
         ids = torch.cat([out["prompt_ids"], out["completion_ids"]], 1)
@@ -158,13 +161,21 @@ class StreamTrainer(GRPOTrainer):
         total = returns.discounted_returns(streams, gammas, mask).sum(-1)
         if signal.baseline == "ppo":
             ids, attention = self._join(out, mask)
-            values = self.critic.values(ids, attention, mask.shape[1], self.args.per_device_train_batch_size) * mask
+            # With one update a rollout the critic learns right here: nothing else would change it before its turn came, and the forward
+            # pass is needed anyway.
+            at_once = self.updates == 1 and self.args.gradient_accumulation_steps == 1
+            with torch.set_grad_enabled(at_once):
+                graph = self.critic.values(ids, attention, mask, min(ROWS, self.args.per_device_train_batch_size))
+            values = graph.detach()
             if len(gammas) == 1:
                 advantages, target = returns.gae(streams[..., 0] * mask, values, gammas[0], signal.gae_lambda, mask)
             else:
                 advantages, target = total - values, total
             out["values"], out["returns"] = values, target
             self._log(critic__explained_variance=returns.explained_variance(target, values, mask, self._sum))
+            if at_once:
+                with torch.enable_grad():
+                    self._log_critic(self.critic.learn(graph, values, target, mask))
         elif signal.baseline in ("grpo", "rloo"):
             size, first = self.num_generations, self.accelerator.process_index * len(total)
             start = self.accelerator.gather(total[:, 0].contiguous())  # a group may lie across processes
@@ -195,9 +206,11 @@ class StreamTrainer(GRPOTrainer):
             worst = self.accelerator.gather(difference.max()[None]).max()
             self._log(sampler__logp_difference=totals[0] / totals[1], sampler__logp_difference_max=worst)
         if self.critic is not None:
-            ids, attention = self._join(inputs, inputs["token_mask"])
-            found = self.critic.step(inputs, ids, attention, self.current_gradient_accumulation_steps)
-            self._log(**{name.replace("/", "__"): value for name, value in found.items()})
+            accumulation = self.current_gradient_accumulation_steps
+            if self.updates > 1 or accumulation > 1:
+                mask = inputs["token_mask"]
+                values = self.critic.values(*self._join(inputs, mask), mask)
+                self._log_critic(self.critic.learn(values, inputs["values"], inputs["returns"], mask, accumulation))
             if self.rollout < self.critic_warmup:
                 loss = loss * 0.0
         return loss

@@ -1,8 +1,8 @@
 """Speed of the stages beside bare scripts that do the same work, in one run: ratios, not absolute claims.
 
 * pre-training: tokens/s of the stage's loop against a bare PyTorch loop on the same model and batches;
-* RL: seconds a step of the cell's trainer (verifier, rewards, metrics, tracking, checkpoints) against plain ``GRPOTrainer`` with a plain
-  reward function on the same prompts, model and sampling;
+* RL: seconds a step of the cell's trainer (verifier, rewards, metrics, tracking, checkpoints) with GRPO and with PPO against plain
+  ``GRPOTrainer`` with a plain reward function on the same prompts, model and sampling, rollouts by transformers' ``generate``;
 * rollouts: generated tokens/s inside both.
 
 The two sides of each ratio take turns, so that a busy machine slows both.
@@ -25,16 +25,15 @@ os.environ.update(WANDB_MODE="offline", WANDB_SILENT="true", TRL_EXPERIMENTAL_SI
 STEPS, PROMPTS, GROUP, WINDOW = 8, 16, 8, 160
 
 
-def cell():
-    """The composed default cell as plain values, and its reward terms."""
+def cell(*overrides: str) -> dict:
+    """The composed default cell as plain values."""
     from hydra import compose, initialize_config_dir
 
-    from repro.config import plain, register, reward_terms
+    from repro.config import plain, register
 
     register()
     with initialize_config_dir(str(Path(__file__).parents[2] / "conf"), version_base="1.3"):
-        config = compose("config", overrides=[f"rl.steps={STEPS}", "rl.save_steps=4", "rl.eval_steps=0"])
-    return plain(config), reward_terms(config)
+        return plain(compose("config", overrides=[f"rl.steps={STEPS}", "rl.save_steps=4", "rl.eval_steps=0", *overrides]))
 
 
 def pretraining(micro: dict, rounds: int) -> tuple[float, float]:
@@ -90,30 +89,28 @@ class Clock:
         trainer._generate_single_turn = timed
 
 
-def rl(config: dict, terms: dict, base: Path, rounds: int) -> dict[str, list[float]]:
-    """Seconds a step and tokens/s of rollouts, ours and bare, taking turns."""
-    import trl
+def rl(base: Path, rounds: int) -> dict[str, list[float]]:
+    """Seconds a step and tokens/s of rollouts, GRPO, PPO and bare, taking turns."""
     from datasets import Dataset
     from trl import GRPOConfig, GRPOTrainer
 
     from repro import training
     from repro.data.world import problems
     from repro.models.load import load_model, load_tokenizer
-    from repro.rl import stage
-    from repro.verifiers import Verifier
+    from repro.rl import stage, trainer
 
-    found: dict[str, list[float]] = {"ours step": [], "bare step": [], "ours tokens/s": [], "bare tokens/s": []}
-    original = trl.GRPOTrainer
+    configs = {side: cell(f"rl={side}") for side in ("grpo", "ppo")}
+    found: dict[str, list[float]] = {f"{side} {what}": [] for side in (*configs, "bare") for what in ("step", "tokens/s")}
 
-    def record(side: str, trainer, clock: Clock, seconds: float) -> None:
+    def record(side: str, clock: Clock, seconds: float) -> None:
         found[f"{side} step"].append(seconds / STEPS)
         found[f"{side} tokens/s"].append(clock.tokens / clock.seconds)
 
-    class Timed(original):
+    class Timed(trainer.StreamTrainer):
         def train(self, *args, **kwargs):
             clock, start = Clock(self), time.perf_counter()
             out = super().train(*args, **kwargs)
-            record("ours", self, clock, time.perf_counter() - start)
+            record(self.signal.baseline, clock, time.perf_counter() - start)
             return out
 
     tokenizer = load_tokenizer(base)
@@ -124,14 +121,14 @@ def rl(config: dict, terms: dict, base: Path, rounds: int) -> dict[str, list[flo
         boxes = [re.findall(r"\\boxed{ (\S+) }", c[0]["content"]) for c in completions]
         return [float(b[-1:] == [g]) for b, g in zip(boxes, gold, strict=True)]
 
+    trainer.StreamTrainer = Timed
     for _ in range(rounds):
-        trl.GRPOTrainer = Timed
+        for config in configs.values():
+            with tempfile.TemporaryDirectory() as work:
+                here = {**config, "paths": {**config["paths"], "wandb": f"{work}/wandb"}}
+                stage.build(here, base, Path(work), "benchmark")
         with tempfile.TemporaryDirectory() as work:
-            here = {**config, "paths": {**config["paths"], "wandb": f"{work}/wandb"}}
-            stage.build(here, terms, Verifier(), base, Path(work), "benchmark")
-        trl.GRPOTrainer = original
-        with tempfile.TemporaryDirectory() as work:
-            shared = training.common_arguments(Path(work), config["rl"], 0, STEPS)
+            shared = training.common_arguments(Path(work), configs["grpo"]["rl"], 0, STEPS)
             shared.update(logging_steps=STEPS, save_strategy="no")
             arguments = GRPOConfig(
                 **shared, per_device_train_batch_size=PROMPTS * GROUP, num_generations=GROUP, steps_per_generation=1,
@@ -140,7 +137,7 @@ def rl(config: dict, terms: dict, base: Path, rounds: int) -> dict[str, list[flo
             bare = GRPOTrainer(load_model(base), right, arguments, Dataset.from_list(rows), processing_class=tokenizer)
             clock, start = Clock(bare), time.perf_counter()
             bare.train()
-            record("bare", bare, clock, time.perf_counter() - start)
+            record("bare", clock, time.perf_counter() - start)
     return found
 
 
@@ -156,18 +153,21 @@ def main() -> None:
     from repro.report.readme import RESULTS
 
     torch.set_num_threads(1)
-    config, terms = cell()
-    ours, bare = pretraining(config["model"]["micro"], rounds)
-    steps = rl(config, terms, HERE / "llama" / "model", rounds)
+    ours, bare = pretraining(cell()["model"]["micro"], rounds)
+    steps = rl(HERE / "llama" / "model", rounds)
     middle = {k: statistics.median(v) for k, v in steps.items()}
     facts = environment()
-    step, rate = (middle["ours step"], middle["bare step"]), (middle["ours tokens/s"], middle["bare tokens/s"])
     lines = [
         "| | repro | bare script | ratio |",
         "|---|---:|---:|---:|",
         f"| pre-training, tokens/s | {ours:,.0f} | {bare:,.0f} | {ours / bare:.2f} |",
-        f"| RL step, s ({PROMPTS} x {GROUP} completions) | {step[0]:.2f} | {step[1]:.2f} | {step[0] / step[1]:.2f} |",
-        f"| rollouts, tokens/s | {rate[0]:,.0f} | {rate[1]:,.0f} | {rate[0] / rate[1]:.2f} |",
+        *(
+            f"| RL step, {side.upper()}, s ({PROMPTS} x {GROUP} completions) | {middle[f'{side} step']:.2f} | {middle['bare step']:.2f} (GRPO) "
+            f"| {middle[f'{side} step'] / middle['bare step']:.2f} |"
+            for side in ("grpo", "ppo")
+        ),
+        f"| rollouts, tokens/s | {middle['grpo tokens/s']:,.0f} | {middle['bare tokens/s']:,.0f} "
+        f"| {middle['grpo tokens/s'] / middle['bare tokens/s']:.2f} |",
         "",
         f"{facts['cpu']}, {facts['cores']} cores, one torch thread, medians of {rounds} rounds, commit {facts['commit'][:10]}.",
     ]
