@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from accelerate.utils import gather_object
 from torch import Tensor
+from torch.nn.functional import pad
 from trl import GRPOTrainer
 
 from repro.models import sampler
@@ -97,10 +98,22 @@ class StreamTrainer(GRPOTrainer):
                 top_p=self.top_p,
             )
 
-    def _get_per_token_logps_and_entropies(self, *arguments, **settings):
-        found = super()._get_per_token_logps_and_entropies(*arguments, **settings)
-        self._logps = found[0].detach()  # TRL keeps them to itself
-        return found
+    def _get_per_token_logps_and_entropies(self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, **settings):
+        """TRL's, but completions of similar length share a forward pass, trimmed to the longest: most of a padded batch is padding."""
+        lengths = attention_mask[:, -logits_to_keep:].sum(1)
+        order = lengths.argsort(descending=True, stable=True)
+        logps, entropies, aux = [], [], []
+        for rows in order.split(min(ROWS, batch_size or ROWS)):
+            width = max(1, int(lengths[rows].max()))
+            end = input_ids.shape[1] - logits_to_keep + width
+            found = super()._get_per_token_logps_and_entropies(model, input_ids[rows, :end], attention_mask[rows, :end], width, **settings)
+            for part, value in zip((logps, entropies), found[:2], strict=True):
+                part.append(None if value is None else pad(value, (0, logits_to_keep - width)))
+            aux.append(found[2])
+        back = order.argsort()
+        joined = torch.cat(logps)[back]
+        self._logps = joined.detach()  # TRL keeps them to itself
+        return joined, None if entropies[0] is None else torch.cat(entropies)[back], None if aux[0] is None else torch.stack(aux).mean()
 
     def _generate_and_score_completions(self, inputs):
         self._questions = [row["question_id"] for row in inputs]
@@ -125,6 +138,8 @@ class StreamTrainer(GRPOTrainer):
             self._metrics["train"][name.replace("__", "/")].append(float(value))
 
     def _log_critic(self, found: dict[str, float]) -> None:
+        loss = self._sum(torch.tensor([found["critic/loss"], 1.0], dtype=torch.float64, device=self.accelerator.device))
+        found["critic/loss"] = float(loss[0] / loss[1])
         self._log(**{name.replace("/", "__"): value for name, value in found.items()})
 
     def _join(self, out: dict[str, Tensor], mask: Tensor) -> tuple[Tensor, Tensor]:
