@@ -105,7 +105,7 @@ def same(gold: Node, answer: Node) -> bool:
         return _same_unordered(_items(gold), _items(answer))
     if gold[0] == "seq":
         return _same_sequence(gold, answer)
-    if answer[0] == "seq":
+    if answer[0] == "seq" and gold[0] != "mat":
         members = answer[3]
         return answer[1] in ("", "{") and len(members) == 1 and same(gold, members[0])
     if gold[0] == "mat" or answer[0] == "mat":

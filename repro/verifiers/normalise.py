@@ -97,13 +97,23 @@ _NAMES = (
 )
 _DEGREE = re.compile(r"\^\s*\{\s*\\(?:circ|degree)\s*\}|\^\s*\\(?:circ|degree)(?![a-zA-Z])|\\degree(?![a-zA-Z])")
 _PRIME = re.compile(r"\^\s*(?:\{\s*((?:\\prime\s*)+|'+)\s*\}|\\prime(?![a-zA-Z]))")
+_TEMPERATURE = re.compile(r"(?<=\d)\s*\^\s*\{?\s*\\circ\s*\}?\s*(?:\x02\s*[CFK]\s*\x03|[CF]$)")
+_LETTER_UNIT = re.compile(r"(?<=[\d}])\s*\x02\s*[mshglLNJWVKT]\s*\x03(?:\s*\^\s*(?:\{\s*-?\d\s*\}|\d))?$")  # 5\text{ m}
+_REALS = re.compile(r"(?:\x02\s*)?(?:the )?(?:set of )?(?:all )?(?:the )?(?:reals|real numbers)(?:\s*\x03)?", re.I)
+_REPEATING = re.compile(r"(?<![\d.])(\d{0,12})\.(\d{0,12})\s*\\(?:overline|bar)\s*\{?(\d{1,12}(?=\}|$)|\d)\}?")
+_MULTIPLIER = re.compile(r"(?<=\d)[\s\x02]*(hundred|thousand|million|billion|trillion|dozen)s?\b\s*\x03?", re.I)
+_MULTIPLIERS = {"hundred": 100, "thousand": 1_000, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12}
+_NUMBER_WORDS = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
+eighteen nineteen twenty"""
+_NUMBERS = {word: str(value) for value, word in enumerate(_NUMBER_WORDS.split())}
 _TRIGONOMETRY = re.compile(r"sin|cos|tan|cot|sec|csc")
 _GROUP = re.compile(r"(?<![\d.])(\d{1,3})((?:(?:\s*\{\s*,\s*\}\s*|,\\!|\\,|\{\\,\}|, ?\\! ?)\d{3})+)(?!\d)")
+_BRACED_COMMA = re.compile(r"\{\s*,\s*\}")
 _PLAIN_GROUP = re.compile(r"(?<![\d.,])(\d{1,3})((?:,\d{3})+)(?![\d,])")
 _SPACE_GROUP = re.compile(r"(?<![\d.,^_}])(\d{1,3})((?: \d{3})+)(?![\d ])")
 _MIXED = re.compile(r"(?<![\d.])(\d{1,6}) (\d{1,6}) ?/ ?(\d{1,6})(?![\d.])")
 _SPACES = re.compile(r"\s+")
-_PUNCTUATION = " \t\n.;:,!?"
+_PUNCTUATION = " \t\n.;:,?"  # no "!": 3! is 6
 _OUTER = re.compile(r"^(?:[\s;:,!?`\"*]|\.(?!\d))+|[\s.;:,`\"*?]+$|(?<![\w)}\]])!+$")
 _CURRENCY = re.compile(r"\\\$|\$|\\euro(?![a-zA-Z])|\\pounds(?![a-zA-Z])")
 
@@ -158,6 +168,7 @@ def latex_spelling(text: str) -> str:
     text = single_backslashes(text.translate(_TABLE)).replace("\\\\%", "\\%")
     if "\\" in text:
         text = _SPACE.sub(" ", _SPACING.sub("", _GROUP.sub(_join, text)))
+        text = text.replace("\\mathbb{R}", "\\Reals ")
         for _ in range(4):  # wrappers inside of wrappers
             text, opened = _WRAPPED.subn(r"\1", text)
             text, marked = _TEXT.subn("\x02\\1\x03", text)
@@ -166,7 +177,9 @@ def latex_spelling(text: str) -> str:
         text = _PRIME.sub(lambda m: "'" * max(1, (m.group(1) or "").count("prime")), text)
         for pattern, spelling in _NAMES:
             text = pattern.sub(spelling, text)
-    return text.replace("**", "^").replace("{,}", ",") if "{,}" not in text else _GROUP.sub(_join, text).replace("**", "^")
+    if "{" in text and "," in text:
+        text = _BRACED_COMMA.sub(",", _GROUP.sub(_join, text))
+    return text.replace("**", "^")
 
 
 def _join(match: re.Match) -> str:
@@ -186,9 +199,30 @@ def _groups(text: str) -> str:
     return _SPACE_GROUP.sub(_join, text)
 
 
+def _repeating(match: re.Match) -> str:
+    """``0.1\\overline{6}`` as a fraction."""
+    whole, fixed, period = match.groups()
+    digits, scale = int(whole + fixed + period) - int("0" + whole + fixed), 10 ** len(fixed) * (10 ** len(period) - 1)
+    return f"\\frac{{{digits}}}{{{scale}}}"
+
+
+def _values(text: str) -> str:
+    """Words and signs that are part of a value: repeating decimals, ``million``, a number written as a word, the real numbers."""
+    if "\\overline" in text or "\\bar" in text:
+        text = _REPEATING.sub(_repeating, text)
+    text = _MULTIPLIER.sub(lambda m: f"*{_MULTIPLIERS[m.group(1).lower()]} ", text)
+    text = re.sub(r"\\Reals(?![a-zA-Z])(?!\s*\^)", r"(-\\infty,\\infty)", text) if "\\Reals" in text else text
+    if text[-1:].isalpha() or text.endswith("\x03"):
+        text = _NUMBERS.get(text.strip("\x02\x03 ").lower(), text)
+        text = "(-\\infty,\\infty)" if _REALS.fullmatch(text) else text
+    return text
+
+
 def units_off(text: str) -> str:
     """The value without what it counts: trailing text, unit words, degree and currency signs, ordinals."""
     text = _CURRENCY.sub("", text)
+    text = _TEMPERATURE.sub("", text)
+    text = _LETTER_UNIT.sub("", text)
     text = _DEGREE.sub("^\\\\circ " if _TRIGONOMETRY.search(text) else "", text)
     text = _JOIN_WORDS.sub(" , ", text)
     text = re.sub(r"\x02\s*((?:\([A-Za-z]\)|[+-]?[\d.,]+|[A-Za-z]))\s*\x03", r"\1", text)  # \text{204}, \mathrm{E}: notation, not a unit
@@ -218,7 +252,7 @@ def normalise(answer: str) -> str:
 
 def _once(answer: str) -> str:
     text = strip_outer(_ORDINAL_TEXT.sub("", latex_spelling(strip_outer(answer))))
-    text = units_off(text)
+    text = units_off(_values(text))
     text = text.replace("\x02", " ").replace("\x03", " ").replace("\\$", "")
     text = _PERCENT.sub("%", text)
     text = _SPACES.sub(" ", text).strip()
@@ -230,12 +264,13 @@ def _once(answer: str) -> str:
     return text
 
 
+_BLANK = re.compile(r"(?<!\d)\s+|\s+(?!\d)")
 _ORDINAL_TEXT = re.compile(r"(?<=\d)\s*\^\s*\{?\s*\x02\s*(?:st|nd|rd|th)\s*\x03\s*\}?", re.I)
 
 
 def squeeze(text: str) -> str:
-    """Normal form without blanks, for string equality."""
-    return "".join(text.split())
+    """Normal form without blanks, for string equality; only the blank between two digits stays, as 1 2 is not 12."""
+    return _BLANK.sub("", text)
 
 
 def words(text: str) -> str:

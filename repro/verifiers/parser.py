@@ -35,7 +35,7 @@ class TooBig(ValueError):
 
 
 _TOKEN = re.compile(
-    r"(?P<num>\d+\.\d+[eE][-+]?\d{1,3}(?!\d)|\d+[eE][-+]\d{1,3}(?!\d)|\d+(?:\.\d+)?|\.\d+)|(?P<cmd>\\[a-zA-Z]+)|(?P<esc>\\\\|\\[{}|%#&_])|(?P<rel><=|>=|!=|[<>=])|(?P<op>[-+*/^_(){}\[\]|,;:!%'&])|(?P<word>[a-zA-Z]+)|(?P<sp>\s+)"
+    r"(?P<num>\d+\.\d+[eE][-+]?\d{1,3}(?!\d)|\d+[eE][-+]?\d{1,3}(?![\da-zA-Z^_(])|\d+(?:\.\d+)?|\.\d+)|(?P<cmd>\\[a-zA-Z]+)|(?P<esc>\\\\|\\[{}|%#&_])|(?P<rel><=|>=|!=|[<>=])|(?P<op>[-+*/^_(){}\[\]|,;:!%'&])|(?P<word>[a-zA-Z]+)|(?P<sp>\s+)"
 )
 _GREEK = """alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi rho sigma tau upsilon phi chi psi omega
 Gamma Delta Theta Lambda Xi Sigma Phi Psi Omega ell hbar"""
@@ -224,6 +224,8 @@ class _Parser:
                 left = factors[0] if len(factors) == 1 else ("*", tuple(factors))
                 factors = [("/", left, self.unary())]
             elif token and self.starts_factor(token):
+                if factors[-1][0] == "n" and token[0] in ".0123456789":
+                    raise Unparsed("two numbers side by side")  # "1 2", "1.2.3": not a product
                 right = self.power()
                 if len(factors) == 1 and token == "\\frac" and _is_mixed(factors[0], right):
                     factors = [("+", (factors[0], right))]

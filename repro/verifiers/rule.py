@@ -10,6 +10,7 @@ Targets and reasons: the notes on verifiers, section 4; paper sections 2.5 and 5
 
 from __future__ import annotations
 
+import os
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -43,7 +44,7 @@ class Verifier:
         tolerance: float = 0.01,
         symbolic: bool = True,
         workers: int | None = None,
-        deadline: float = 1.0,
+        deadline: float = 0.5,
         memory: int = 1 << 30,
         fallback: bool = False,
         cache_size: int = 65_536,
@@ -69,6 +70,7 @@ class Verifier:
 
     def _start(self) -> None:
         self._pool = None
+        self._pid = os.getpid()
         self._lock = Lock()
         self._memory: OrderedDict[tuple[str, str, str], Decision] = OrderedDict()
 
@@ -131,6 +133,8 @@ class Verifier:
         if not len(golds) == len(outputs) == len(tasks) == len(cut):
             raise ValueError(f"{len(golds)} golds, {len(outputs)} outputs, {len(tasks)} tasks, {len(cut)} truncated: one of each a sample")
         check_kind(kind)
+        if os.getpid() != self._pid:  # a fork: its lock may have been held by a thread that does not exist here, its pool is the parent's
+            self._start()
         verdicts: list[Verdict | None] = []
         hard: list[tuple[int, str, str, str, Extraction, float]] = []
         for index, (gold, output, name, short) in enumerate(zip(golds, outputs, tasks, cut, strict=True)):
@@ -144,8 +148,7 @@ class Verifier:
             else:
                 verdicts.append(self._verdict(found, decision, time.perf_counter() - start))
         for (index, gold, answer, name, found, spent), (decision, seconds) in zip(hard, self._hard(hard), strict=True):
-            if decision.reason != "timeout":
-                self._remember((gold, answer, name), decision)
+            self._remember((gold, answer, name), decision)  # a timeout too: a policy that repeats a bomb must not be paid in time
             verdicts[index] = self._verdict(found, decision, spent + seconds)
         return [verdict for verdict in verdicts if verdict is not None]
 
@@ -191,12 +194,13 @@ class Verifier:
             if self._pool is None or not self._pool.usable():
                 self._pool = Pool(workers=self.config["workers"], deadline=self.config["deadline"], memory=self.config["memory"])
             pool = self._pool
-        results = pool.compare([(dressed(gold), answer) for _, gold, answer, *_ in pairs])
+        asked = list(dict.fromkeys((dressed(gold), answer) for _, gold, answer, *_ in pairs))  # samples of one question repeat each other
+        results = dict(zip(asked, pool.compare(asked), strict=True))
+        with self._lock:
+            self.timeouts += sum(outcome == "timeout" for outcome, _ in results.values())
         decisions = []
-        for outcome, seconds in results:
-            if outcome == "timeout":
-                with self._lock:
-                    self.timeouts += 1
+        for _, gold, answer, *_ in pairs:
+            outcome, seconds = results[dressed(gold), answer]
             decisions.append((Decision(outcome == "equal", "symbolic", "" if outcome == "equal" else outcome), seconds))
         return decisions
 

@@ -19,6 +19,7 @@ from repro.verifiers.compare import is_name, same, within
 from repro.verifiers.evaluate import NotExact
 from repro.verifiers.normalise import MAX_ANSWER, latex_spelling, normalise, squeeze, strip_outer, words
 from repro.verifiers.parser import Node, TooBig, Unparsed, parse
+from repro.verifiers.units import clock, counted, number, unit
 from repro.verifiers.verdict import GoldError
 
 MAX_SYMBOLIC = 300  # characters of either side that a worker is asked about
@@ -33,8 +34,6 @@ class Decision(NamedTuple):
 
 
 _INTEGER = re.compile(r"[+-]?\d{1,300}")
-_DECIMAL = re.compile(r"[+-]?(?:\d{1,300}(?:\.\d{0,300})?|\.\d{1,300})%?")
-_FRACTION = re.compile(r"([+-]?)\\frac\{([+-]?\d{1,300})\}\{(\d{1,300})\}|([+-]?)(\d{1,300})/(\d{1,300})")
 _OPTION = re.compile(r"\(?\s*([A-Za-z])\s*\)?")
 _OPTION_ANSWER = re.compile(r"(?:option|choice|answer)?\s*(?:\(\s*([A-Za-z])\s*\)|([A-Za-z])(?:\s*[).:,]|\s*$))(.*)", re.I | re.S)
 _TEXT_GOLD = re.compile(r"\s*\\(?:text|mbox|textbf|textit|mathrm|textrm|textnormal)\s*\{([^{}]*)\}[.\s]*")
@@ -42,29 +41,17 @@ _PROSE = re.compile(r"[^\W\d_]{4,}(?:[ 'â€™,.-]+[^\W\d_]+)*|[^\W\d_]{2,}(?:[ 'â€
 _MATH_NAMES = "sqrt infty infinity theta alpha beta gamma delta lambda sigma omega frac left right begin"
 _MATH_WORDS = frozenset(_MATH_NAMES.split())
 _TRUTH = {"true": True, "yes": True, "false": False, "no": False}
-_CLOCK = re.compile(r"(?:at\s+)?(\d{1,2})(?:\s*:\s*(\d{2}))?(?:\s*:\s*00)?\s*(?:([ap])\s*\.?\s*m\s*\.?)?", re.I)
-_COMMA_DECIMAL = re.compile(r"[+-]?\d+,\d{1,2}")
-_SYMBOLIC = re.compile(
-    r"\\(?:int|iint|oint|sum|prod|lim|partial|begin\{cases\}|begin\{aligned\}|pmod|bmod|mod|deg|operatorname|nabla|bigcup)(?![a-zA-Z])|\\begin"
-)
+_HEDGE = re.compile(r"^(?:(?:is|equals?|about|around|roughly|nearly|approximately|approx\.?|exactly|\\approx|\\sim)\s+)+", re.I)
+_COMMA_DECIMAL = re.compile(r"[+-]?\d+,\d{2}")
+_SUBSCRIPT = re.compile(r"_\s*\{[^{}]*\}")
+_HEAVY = re.compile(r"\d{5,}|\^\s*\{[^{}]*\^|\^\s*\w\s*\^|!|\^\s*\{[^{}]*\{")  # large numbers, powers in exponents, factorials
+_SYMBOLIC = re.compile(r"\\(?:int|iint|oint|sum|prod|lim)(?![a-zA-Z])|\\begin\{cases\}")  # all that a worker knows better
 
 
 @lru_cache(maxsize=8192)
 def clean(text: str) -> str:
     """Cached normal form."""
     return normalise(text)
-
-
-def number(text: str) -> Fraction | None:
-    """Value of an integer, decimal or simple fraction in normal form, else None. No percent."""
-    if _DECIMAL.fullmatch(text) and not text.endswith("%"):
-        return Fraction(text.rstrip(".") if text[-1:] == "." else text)
-    match = _FRACTION.fullmatch(text.replace(" ", ""))
-    if match:
-        sign, top, below = match.group(1, 2, 3) if match.group(2) else match.group(4, 5, 6)
-        if int(below):
-            return Fraction(int(top), int(below)) * (-1 if sign == "-" else 1)
-    return None
 
 
 def is_text(gold: str) -> bool:
@@ -157,9 +144,9 @@ def decide(gold: str, answer: str, task: str = "math", *, tolerance: float = 0.0
         return Decision(False, "no answer", "empty")
     if task == "numeric":
         return _numeric(want, got, tolerance)
-    time = _clock(gold, answer)
-    if time is not None:
-        return time
+    measured = _clock(gold, answer) or _units(gold, answer)
+    if measured is not None:
+        return measured
     if squeeze(want) == squeeze(got) or squeeze(want).rstrip("%") == squeeze(got).rstrip("%"):
         return Decision(True, "string", "") if _is_defined(want) else Decision(False, "value", "undefined")
     if _INTEGER.fullmatch(want) and _INTEGER.fullmatch(got):
@@ -171,30 +158,13 @@ def decide(gold: str, answer: str, task: str = "math", *, tolerance: float = 0.0
         if letter is not None:
             return _verdict(letter == letter_of(gold), "letter")
     left, right = number(want), number(got)
+    if (left is None) != (right is None):
+        left, right = counted(want), counted(got)
     if left is not None and right is not None:
         return _verdict(left == right, "number")
     if _comma_decimal(want, got):
         return Decision(True, "number", "")
     return _structure(want, got)
-
-
-def clock(text: str) -> tuple[int, int, str] | None:
-    """(hour 0-23, minute, meridiem) of ``4:30 p.m.``, ``16:30`` or ``\\text{4 PM}``; meridiem "" where none is written or meant.
-
-    None for anything else. A time without a meridiem keeps its hour as it stands.
-    """
-    if ":" not in text and "m" not in text.lower():
-        return None
-    plain = latex_spelling(strip_outer(text[:200])).replace("\x02", " ").replace("\x03", " ")
-    match = _CLOCK.fullmatch(plain.strip(" .,"))
-    if not match:
-        return None
-    hour, minute, half = int(match.group(1)), int(match.group(2) or 0), (match.group(3) or "").lower()
-    if minute > 59 or hour > 23 or (not half and match.group(2) is None) or (half and not 1 <= hour <= 12):
-        return None
-    if half:
-        return hour % 12 + (12 if half == "p" else 0), minute, half
-    return hour, minute, "p" if hour > 12 else ""
 
 
 def _clock(gold: str, answer: str) -> Decision | None:
@@ -205,6 +175,12 @@ def _clock(gold: str, answer: str) -> Decision | None:
     if want[2] and got[2]:
         return _verdict(want == got, "time")
     return _verdict(want[0] % 12 == got[0] % 12 and want[1] == got[1], "time")
+
+
+def _units(gold: str, answer: str) -> Decision | None:
+    """Two different units are different answers; None where a side has none that is known."""
+    want, got = unit(gold), unit(answer)
+    return Decision(False, "unit", f"{got} for {want}") if want and got and want != got else None
 
 
 def _verdict(correct: bool, rule: str) -> Decision:
@@ -238,7 +214,7 @@ def _text(gold: str, answer: str) -> Decision:
 
 
 def _comma_decimal(want: str, got: str) -> bool:
-    """``2,74`` for 2.74, as much of the world writes it; only where the other side has the same digits with a point."""
+    """``2,74`` beside 2.74: a decimal, as much of the world writes it. With any other number of digits, 3,5 is a list of two numbers."""
     return any(_COMMA_DECIMAL.fullmatch(one) and one.replace(",", ".") == other for one, other in ((want, got), (got, want)))
 
 
@@ -276,20 +252,22 @@ def _unparsed(want: str, got: str) -> Decision | None:
         return Decision(False, "string", "different")
     if not all(re.search(r"[\w\\]", side) for side in (want, got)) or _unbalanced(got):
         return Decision(False, "string", "different")
-    if ("=" in want) != ("=" in got) or re.search(r"\d{5,}|\^\{?[^}]*\^|!", both):
+    claims = ["=" in _SUBSCRIPT.sub("", side) for side in (want, got)]  # the = of a sum's index claims nothing
+    if claims[0] != claims[1] or _HEAVY.search(both):
         return Decision(False, "size", "not worth computer algebra")
     return None
 
 
 def _numeric(want: str, got: str, tolerance: float) -> Decision:
     """TheoremQA: whole numbers exactly, decimals within the relative tolerance, lists in order, truth values, option letters."""
+    got = _HEDGE.sub("", got)
     if want.lower() in _TRUTH:
         return _verdict(_TRUTH.get(words(got).split(" ")[0] if got else "") == _TRUTH[want.lower()], "text")
     if squeeze(want) == squeeze(got):
         return Decision(True, "string", "")
     if re.fullmatch(r"\([A-Za-z]\)|[A-Za-z]", want):
         return _verdict(letter_of(got) == letter_of(want), "letter")
-    left, right = number(want), number(got)
+    left, right = counted(want), counted(got)
     if left is not None and right is not None:
         slack = Fraction(0) if _INTEGER.fullmatch(want) else Fraction(tolerance).limit_denominator(10**9) * abs(left)
         return _verdict(abs(left - right) <= slack, "tolerance" if slack else "number")
