@@ -145,8 +145,42 @@ class RewardConfig:
 
 
 @dataclass
+class NoiseConfig:
+    """Errors dialled into a verifier, seeded by question and sample."""
+
+    false_positive: float = MISSING  # share of wrong answers that score
+    false_negative: float = MISSING  # share of right answers that do not
+    by_difficulty: dict[str, Any] = field(default_factory=dict)  # difficulty -> [false positive, false negative]
+    seed: int = MISSING
+
+
+@dataclass
+class JudgeConfig:
+    """A language model as verifier. Neither path nor url: the micro judge, which the run trains."""
+
+    path: str | None = MISSING  # checkpoint
+    url: str | None = MISSING  # OpenAI-compatible endpoint, e.g. http://host:8000/v1
+    model: str | None = MISSING  # name that the endpoint serves
+    api_key_env: str | None = MISSING  # environment variable that holds the key
+    timeout: float = MISSING  # seconds for one answer
+    retries: int = MISSING
+    parser: str = MISSING  # fixed | legacy (the paper code's)
+    last_lines: int = MISSING  # of the response that the judge sees
+    max_tokens: int = MISSING  # of a judgement
+
+
+@dataclass
 class VerifierConfig:
+    """What RL is rewarded by; evaluation always uses the rule verifier."""
+
     name: str = MISSING
+    kind: str = MISSING  # rule | legacy | judge | random
+    tolerance: float = MISSING  # relative, for numeric references written as decimals
+    legacy_prompt: bool = MISSING  # the legacy matcher reads the prompt too, as the paper's code does (D-4)
+    probability: float = MISSING  # of random
+    seed: int = MISSING  # of random
+    judge: JudgeConfig | None = None
+    noise: NoiseConfig | None = None
 
 
 @dataclass
@@ -260,7 +294,6 @@ def _validate_names(config: DictConfig) -> None:
     for key in ("experiment_name", *(f"{group}.name" for group in groups)):
         value = OmegaConf.select(config, key)
         _require(bool(NAME.fullmatch(value)), key, value, "up to 60 letters, digits and . _ + - are allowed")
-    _require(config.verifier.name == "rule", "verifier.name", config.verifier.name, "choose rule")
     tracking = config.tracking
     _require(tracking.name in ("wandb", "none"), "tracking.name", tracking.name, "choose wandb or none")
     _require(tracking.mode in ("offline", "online"), "tracking.mode", tracking.mode, "choose offline or online")
@@ -269,6 +302,32 @@ def _validate_names(config: DictConfig) -> None:
         "tracking.project",
         tracking.project,
         "up to 128 letters, digits and . _ - are allowed",
+    )
+
+
+def _validate_verifier(config: DictConfig) -> None:
+    verifier = config.verifier
+    kinds = ("rule", "legacy", "judge", "random")
+    _require(verifier.kind in kinds, "verifier.kind", verifier.kind, f"choose one of {', '.join(kinds)}")
+    _require(0 <= verifier.tolerance < 1, "verifier.tolerance", verifier.tolerance, "it must be in [0, 1)")
+    _shares(config, "verifier.probability")
+    if verifier.noise is not None:
+        _shares(config, "verifier.noise.false_positive", "verifier.noise.false_negative")
+        for name, rates in verifier.noise.by_difficulty.items():
+            good = OmegaConf.is_list(rates) and len(rates) == 2 and all(isinstance(r, (int, float)) and 0 <= r <= 1 for r in rates)
+            _require(good, f"verifier.noise.by_difficulty.{name}", rates, "it must be two shares, [false positive, false negative]")
+    if verifier.kind != "judge":
+        return
+    judge = verifier.judge
+    _require(judge is not None, "verifier.judge", None, "choose verifier=judge")
+    _require(judge.path is None or judge.url is None, "verifier.judge.path", judge.path, "give a path or a url, not both")
+    _require(judge.url is None or bool(judge.model), "verifier.judge.model", judge.model, "name the model that the endpoint serves")
+    _require(judge.parser in ("fixed", "legacy"), "verifier.judge.parser", judge.parser, "choose fixed or legacy")
+    _finite_positive(config, *(f"verifier.judge.{key}" for key in ("timeout", "last_lines", "max_tokens")))
+    _require(judge.retries >= 0, "verifier.judge.retries", judge.retries, "it must be 0 or more")
+    micro = judge.path is None and judge.url is None
+    _require(
+        not micro or config.model.path is None, "verifier.judge.path", None, "the micro judge needs a micro model; give a path or a url"
     )
 
 
@@ -377,6 +436,7 @@ def validate(config: DictConfig) -> None:
     if missing:
         raise ConfigError(f"{missing[0]} has no value: give one, e.g. {missing[0]}=...")
     _validate_names(config)
+    _validate_verifier(config)
     _validate_model(config)
     if config.sft.name != "none":
         from repro.data.chains import STYLES

@@ -25,8 +25,8 @@ log = logging.getLogger(__name__)
 
 
 READS = {  # what a row of the table at each stage depends on, the training seed apart; an arm is all of it
-    "base": ("model", "verifier", "eval", "threads"),
-    "sft": ("model", "data", "sft", "verifier", "eval", "threads", "launch"),
+    "base": ("model", "eval", "threads"),
+    "sft": ("model", "data", "sft", "eval", "threads", "launch"),
     "rl": ("scale", "model", "data", "sft", "rl", "reward", "verifier", "eval", "threads", "launch"),
 }
 
@@ -52,7 +52,7 @@ class Cell:
         self.evaluations: list[tuple[str, int, Built]] = []
         from repro.verifiers import Verifier
 
-        self.verifier = Verifier()
+        self.verifier = Verifier()  # of evaluation, whatever rewards RL
 
     def _note(self, title: str, built: Built) -> Built:
         how = "reused" if built.reused else f"built in {built.seconds:.0f} s"
@@ -92,12 +92,33 @@ class Cell:
         built = self._note(f"sft {self.config['sft']['name']}", self.store.get_or_build(stage, build))
         return built.path / "model", built.stage.key
 
-    def rl(self, start: Path, start_key: str) -> Built:
+    def judge(self, base: Path, base_key: str) -> tuple[str | None, dict[str, Any]]:
+        """(checkpoint of the micro judge if the run needs one, what the key of RL must know of the verifier)."""
+        from repro import sft
+        from repro.verifiers.choose import needs_micro_judge
+
+        settings = self.config["verifier"]
+        path = (settings["judge"] or {}).get("path")
+        if path and Path(path).expanduser().is_dir():
+            return None, {"judge": fingerprint(Path(path).expanduser())}
+        if not needs_micro_judge(settings):
+            return None, {}
+        # One judge for all arms and seeds: its own training seed is 0.
+        config = {**self.config, "seed": 0, "sft": {**self.config["sft"], "name": "judge", "style": "judge"}}
+        read = {**{k: config[k] for k in ("sft", "data", "seed")}, **self.machine, **self.processes}
+        stage = Stage("sft", read, {"model": base_key}, sft.VERSION)
+        built = self._note("judge", self.store.get_or_build(stage, lambda work: launch.build("sft", config, base, work, stage.key)))
+        return str(built.path / "model"), {"judge": stage.key}
+
+    def rl(self, start: Path, start_key: str, judge_path: str | None, judge_facts: dict[str, Any]) -> Built:
         from repro.rl import stage as rl
+        from repro.verifiers import VERSION
 
         read = {**{k: self.config[k] for k in ("rl", "reward", "data", "seed")}, **self.machine, **self.processes}
-        stage = Stage("rl", {**read, "verifier": self.verifier.version}, {"model": start_key}, rl.VERSION)
-        build = lambda work: launch.build("rl", self.config, start, work, stage.key)  # noqa: E731
+        verifier = {**self.config["verifier"], "version": VERSION, **judge_facts}
+        stage = Stage("rl", {**read, "verifier": verifier}, {"model": start_key}, rl.VERSION)
+        config = {**self.config, "judge_path": judge_path}
+        build = lambda work: launch.build("rl", config, start, work, stage.key)  # noqa: E731
         return self._note(f"rl {self.config['rl']['name']} {self.config['reward']['name']}", self.store.get_or_build(stage, build))
 
     def evaluate(self, kind: str, step: int, model: Path, model_key: str) -> None:
@@ -122,12 +143,13 @@ class Cell:
         self.processes = {"processes": launch.process_count(self.config), "launch": self.config["launch"]["name"]}
         start = time.monotonic()
         model, key = self.base()
+        base, base_key = model, key
         self.evaluate("base", 0, model, key)
         if self.config["sft"]["name"] != "none":
             model, key = self.sft(model, key)
             self.evaluate("sft", 0, model, key)
         if self.config["rl"]["name"] != "none":
-            built = self.rl(model, key)
+            built = self.rl(model, key, *self.judge(base, base_key))
             for policy in sorted((built.path / "policies").glob("step-*")):
                 self.evaluate("rl", int(policy.name.split("-")[1]), policy, built.stage.key)
             self.evaluate("rl", self.config["rl"]["steps"], built.path / "model", built.stage.key)

@@ -14,9 +14,10 @@ from typing import Any
 
 from repro import training
 from repro.config import ConfigError
+from repro.data import judge
 from repro.data.chains import chain
 from repro.data.web import train_items
-from repro.data.world import item_rng
+from repro.data.world import Problem, item_rng
 from repro.launch import main_process
 from repro.models.load import encode_chat, load_model, load_tokenizer
 from repro.tracking import open_tracker
@@ -28,15 +29,21 @@ VERSION = 1  # of the stage; raise it when a change here makes other checkpoints
 def examples(data: dict[str, Any], style: str, samples: int, tokenizer, max_length: int) -> tuple[dict[str, list], int]:
     """Token columns ``input_ids`` and ``labels`` (-100 outside the response), and how many chains were too long.
 
-    ``samples`` chains a problem of the train set, all with right answers, as rejection sampling leaves them.
+    ``samples`` chains a problem of the train set, all with right answers, as rejection sampling leaves them. Style ``judge``: references,
+    responses and judgements instead (``repro.data.judge``).
     """
     columns: dict[str, list] = {"input_ids": [], "labels": []}
     dropped = 0
+
+    def text(problem: Problem, sample: int) -> tuple[str, str]:
+        rng = item_rng(data["seed"], f"{style}/{problem.id}", sample)
+        return judge.example(problem, rng) if style == "judge" else (problem.prompt(), chain(problem, style, rng))
+
     for problem in (item.problem for item in train_items(data["split"], data["train_size"], data["seed"])):
-        prompt = encode_chat(tokenizer, problem.prompt())
         for sample in range(samples):
-            rng = item_rng(data["seed"], f"{style}/{problem.id}", sample)
-            response = tokenizer(chain(problem, style, rng), add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
+            question, answer = text(problem, sample)
+            prompt = encode_chat(tokenizer, question)
+            response = tokenizer(answer, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
             if len(prompt) + len(response) > max_length:
                 dropped += 1
                 continue
@@ -51,7 +58,10 @@ def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[
     from trl import SFTConfig, SFTTrainer
 
     sft = config["sft"]
-    tokenizer = load_tokenizer(start)
+    tokenizer, model = load_tokenizer(start), load_model(start, training=True)
+    if sft["style"] == "judge":  # the judge's own words
+        tokenizer.add_tokens(list(judge.WORDS))
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     columns, dropped = examples(config["data"], sft["style"], sft["samples_per_problem"], tokenizer, sft["max_length"])
     rows = len(columns["input_ids"])
     if rows == 0:
@@ -75,7 +85,7 @@ def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[
     main = main_process()
     with open_tracker(config if main else {**config, "tracking": {"name": "none"}}, run_id, "sft") as tracker:
         trainer = SFTTrainer(
-            model=load_model(start, training=True),
+            model=model,
             args=arguments,
             train_dataset=Dataset.from_dict(columns),
             processing_class=tokenizer,

@@ -69,10 +69,14 @@ def _init(wandb, config: dict[str, Any], folder: Path, run_id: str, job: str):
 
 
 def arm_name(config: dict[str, Any]) -> str:
-    """Readable name of an arm: model, SFT, RL and reward that it is made of."""
+    """Readable name of an arm: model, SFT, RL and reward that it is made of; verifier and data where they are not the usual ones."""
     parts = [config["model"]["name"]]
     if config["sft"]["name"] != "none":
         parts.append(f"sft-{config['sft']['name']}")
     if config["rl"]["name"] != "none":
         parts += [config["rl"]["name"], config["reward"]["name"]]
+        if config["verifier"]["name"] != "rule":
+            parts.append(f"by-{config['verifier']['name']}")
+    if config["data"]["name"] != "math":
+        parts.append(f"on-{config['data']['name']}")
     return "+".join(parts)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from repro.rewards.terms import RewardBatch
+from repro.verifiers.choose import wanted
 
 
 @dataclass(frozen=True)
@@ -41,11 +42,14 @@ class Scorer:
         self.terms, self.verifier, self.tokenizer, self.max_length, self.margin = terms, verifier, tokenizer, max_length, margin
         self.last: Scored | None = None
 
-    def __call__(self, completion_ids, gold, task, question_id, sample_index=None, **_: Any) -> list[float]:
+    def __call__(self, completion_ids, gold, task, question_id, sample_index=None, difficulty=None, prompts=None, **_: Any) -> list[float]:
         eos = self.tokenizer.eos_token_id
         finished = np.array([bool(ids) and ids[-1] == eos for ids in completion_ids])
         texts = self.tokenizer.batch_decode(completion_ids, skip_special_tokens=True)
-        verdicts = self.verifier.verify_batch(gold, texts, task=task, truncated=(~finished).tolist())
+        indices = list(sample_index if sample_index is not None else count_up(question_id))
+        columns = {"question_ids": list(question_id), "samples": indices, "difficulties": difficulty, "prompts": plain_prompts(prompts)}
+        more = {name: columns[name] for name in wanted(self.verifier)}
+        verdicts = self.verifier.verify_batch(gold, texts, task=task, truncated=(~finished).tolist(), **more)
         batch = RewardBatch(
             lengths=np.array([len(ids) for ids in completion_ids]),
             correct=np.array([v.correct for v in verdicts]),
@@ -53,12 +57,17 @@ class Scorer:
             token_ids=completion_ids,
             texts=texts,
             question_ids=list(question_id),
-            sample_indices=np.array(sample_index if sample_index is not None else count_up(question_id)),
+            sample_indices=np.array(indices),
             max_length=self.max_length,
         )
         rewards = {name: term.compute(batch) for name, term in self.terms.items()}
         self.last = Scored(batch, finished, rewards, {name: term.gamma for name, term in self.terms.items()})
         return np.sum([[float(np.sum(value)) for value in values] for values in rewards.values()], axis=0).tolist()
+
+
+def plain_prompts(prompts) -> list[str] | None:
+    """The user's text of each prompt, for a matcher that reads it."""
+    return None if prompts is None else [p if isinstance(p, str) else p[-1]["content"] for p in prompts]
 
 
 def count_up(names: Sequence[str]) -> list[int]:

@@ -97,9 +97,9 @@ def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[
     from repro.rl.critic import CriticTrainer, load_critic
     from repro.rl.scoring import Scorer
     from repro.rl.trainer import StreamTrainer
-    from repro.verifiers import Verifier
+    from repro.verifiers.choose import make_verifier
 
-    terms, verifier = from_config(config["reward"]), Verifier()
+    terms, verifier = from_config(config["reward"]), make_verifier(config["verifier"], config.get("judge_path"))
     rl, data = config["rl"], config["data"]
     tokenizer = load_tokenizer(start)
     tokenizer.padding_side = "left"
@@ -109,6 +109,7 @@ def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[
         "gold": [item.reference for item in items],
         "task": [item.problem.task for item in items],
         "question_id": [item.problem.id for item in items],
+        "difficulty": [str(item.problem.degree) for item in items],
     }
     made = arguments(config, work)
     updates = rl["epochs"] * rl["minibatches"]

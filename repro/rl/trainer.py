@@ -118,7 +118,8 @@ class StreamTrainer(GRPOTrainer):
     def _generate_and_score_completions(self, inputs):
         self._questions = [row["question_id"] for row in inputs]
         first = self.accelerator.process_index * len(inputs)
-        inputs = [{**row, "sample_index": (first + i) % self.num_generations} for i, row in enumerate(inputs)]
+        past = self.rollout * self.num_generations  # a question comes back in a later epoch, its noise must not
+        inputs = [{**row, "sample_index": past + (first + i) % self.num_generations} for i, row in enumerate(inputs)]
         out = super()._generate_and_score_completions(inputs)
         mask = torch.arange(out["completion_ids"].shape[1], device=out["completion_ids"].device) < torch.as_tensor(
             self.scorer.last.batch.lengths, device=out["completion_ids"].device

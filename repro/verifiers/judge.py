@@ -245,7 +245,9 @@ class TransformersBackend:
             raise ValueError(f"judge {self.name}: prompt and judgement take {longest} tokens, the context has {room}; lower last_lines")
         pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
         ends = SimpleNamespace(eos_token_id=tokenizer.eos_token_id, pad_token_id=pad)
-        out = generate(self.model, ends, ids, max_tokens=self.max_new_tokens, temperature=0, top_p=1, seed=0, batch_size=self.batch_size)
+        out = generate(
+            self.model, ends, ids, max_tokens=self.max_new_tokens, temperature=0, top_p=1, keys=[""] * len(ids), batch_size=self.batch_size
+        )
         return tokenizer.batch_decode(out, skip_special_tokens=True)
 
     def close(self) -> None:
