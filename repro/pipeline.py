@@ -95,6 +95,7 @@ class Cell:
     def judge(self, base: Path, base_key: str) -> tuple[str | None, dict[str, Any]]:
         """(checkpoint of the micro judge if the run needs one, what the key of RL must know of the verifier)."""
         from repro import sft
+        from repro.data.judge import EPOCHS
         from repro.verifiers.choose import needs_micro_judge
 
         settings = self.config["verifier"]
@@ -104,7 +105,7 @@ class Cell:
         if not needs_micro_judge(settings):
             return None, {}
         # One judge for all arms and seeds: its own training seed is 0.
-        config = {**self.config, "seed": 0, "sft": {**self.config["sft"], "name": "judge", "style": "judge"}}
+        config = {**self.config, "seed": 0, "sft": {**self.config["sft"], "name": "judge", "style": "judge", "epochs": EPOCHS}}
         read = {**{k: config[k] for k in ("sft", "data", "seed")}, **self.machine, **self.processes}
         stage = Stage("sft", read, {"model": base_key}, sft.VERSION)
         built = self._note("judge", self.store.get_or_build(stage, lambda work: launch.build("sft", config, base, work, stage.key)))

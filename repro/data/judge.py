@@ -1,7 +1,8 @@
 """Judge-format data of the micro world: a reference, a response, and whether the response's answer is the reference.
 
-Made by the code that asks the judge (``repro.verifiers.judge.judge_example``), so training data and prompt cannot drift apart. A third of
-the examples each: right answers, wrong ones, and responses cut before their answer.
+The world's responses have no lines, so the judge sees the last 20 words where the paper's sees the last 20 lines. Made by the code that
+asks the judge (``repro.verifiers.judge.judge_example``), so training data and prompt cannot drift apart. A third of the examples each: right
+answers, wrong ones, and responses cut before their answer.
 
     python -m repro verifier=judge      # trains the micro judge by the SFT stage, then rewards by it
 """
@@ -17,7 +18,8 @@ from repro.verifiers.judge import judge_example
 # The micro world's vocabulary is words; the judge's own words are added to its tokenizer.
 MICRO_TEMPLATE = "reference {reference} response {response}"
 WORDS = ("reference", "response", "Judgement:", "correct", "wrong", "not_found")
-STYLES = ("short", "long", "constructed")
+STYLES = ("short", "long", "constructed", "direct")
+EPOCHS = 8  # passes over the judge's data: comparing two words is learned late
 
 
 def example(problem: Problem, rng: random.Random) -> tuple[str, str]:
@@ -30,4 +32,4 @@ def example(problem: Problem, rng: random.Random) -> tuple[str, str]:
     elif label == "not_found":
         words = response.split(" ")
         response = " ".join(words[: rng.randrange(1, words.index("\\boxed{") + 1)])
-    return judge_example(gold, response, label, template=MICRO_TEMPLATE)
+    return judge_example(gold, response, label, template=MICRO_TEMPLATE, separator=" ")

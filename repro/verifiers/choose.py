@@ -64,7 +64,8 @@ def _inner(settings: Mapping[str, Any], judge_path: str | None):
     else:
         backend = TransformersBackend.load(judge["path"] or judge_path, batch_size=256, max_new_tokens=judge["max_tokens"])
     micro = not (judge["url"] or judge["path"])
-    return JudgeVerifier(backend, parser=judge["parser"], last_lines=judge["last_lines"], template=MICRO_TEMPLATE if micro else TEMPLATE)
+    form = {"template": MICRO_TEMPLATE, "separator": " "} if micro else {"template": TEMPLATE}
+    return JudgeVerifier(backend, parser=judge["parser"], last_lines=judge["last_lines"], **form)
 
 
 def needs_micro_judge(settings: Mapping[str, Any]) -> bool:

@@ -80,14 +80,22 @@ class JudgeVerdict(Verdict):
     judgement: str = ""
 
 
-def judge_prompt(gold: str, response: str, *, last_lines: int = LAST_LINES, template: str = TEMPLATE) -> str:
-    """The text the judge is asked: reference and the end of the response, its last ``last_lines`` lines."""
-    end = "\n".join(response[-4 * MAX_CHARS :].rstrip().split("\n")[-last_lines:])[-MAX_CHARS:]
+def judge_prompt(gold: str, response: str, *, last_lines: int = LAST_LINES, template: str = TEMPLATE, separator: str = "\n") -> str:
+    """The text the judge is asked: reference and the end of the response, its last ``last_lines`` lines (words, with a blank for
+    ``separator``, where responses have no lines)."""
+    end = separator.join(response[-4 * MAX_CHARS :].rstrip().split(separator)[-last_lines:])[-MAX_CHARS:]
     return template.format(reference=gold.strip(), response=end)
 
 
 def judge_example(
-    gold: str, response: str, label: str, *, reasoning: str = "", last_lines: int = LAST_LINES, template: str = TEMPLATE
+    gold: str,
+    response: str,
+    label: str,
+    *,
+    reasoning: str = "",
+    last_lines: int = LAST_LINES,
+    template: str = TEMPLATE,
+    separator: str = "\n",
 ) -> tuple[str, str]:
     """(prompt, completion) for fine-tuning a judge, made by the code that asks it.
 
@@ -95,7 +103,8 @@ def judge_example(
     """
     if label not in LABELS:
         raise ValueError(f"judge label {label!r} does not exist; choose one of {', '.join(LABELS)}")
-    return judge_prompt(gold, response, last_lines=last_lines, template=template), f"{reasoning}\nJudgement: {label}".lstrip("\n")
+    prompt = judge_prompt(gold, response, last_lines=last_lines, template=template, separator=separator)
+    return prompt, f"{reasoning}\nJudgement: {label}".lstrip("\n")
 
 
 def parse_fixed(text: str) -> str | None:
@@ -129,12 +138,15 @@ class JudgeVerifier:
         parser: ``fixed``, or ``legacy`` for the paper code's.
         last_lines: lines of the response that the judge sees; the paper's 20.
         template: prompt with ``{reference}`` and ``{response}``; a micro judge has a smaller vocabulary.
+        separator: of the lines; a blank counts words.
 
     Not sent, and without an answer: blank and truncated outputs. The version holds a hash of model name, prompt and lines. ``unparsable`` counts
     judgements without a label, which are wrong. Raises ValueError for a parameter out of range.
     """
 
-    def __init__(self, backend: Backend, *, parser: str = "fixed", last_lines: int = LAST_LINES, template: str = TEMPLATE) -> None:
+    def __init__(
+        self, backend: Backend, *, parser: str = "fixed", last_lines: int = LAST_LINES, template: str = TEMPLATE, separator: str = "\n"
+    ) -> None:
         parsers = {"fixed": parse_fixed, "legacy": parse_legacy}
         if parser not in parsers:
             raise ValueError(f"judge parser {parser!r} does not exist; choose one of {', '.join(parsers)}")
@@ -143,7 +155,8 @@ class JudgeVerifier:
         if "{reference}" not in template or "{response}" not in template:
             raise ValueError("the judge's template needs {reference} and {response}")
         self.backend, self.parse, self.last_lines, self.template = backend, parsers[parser], last_lines, template
-        identity = json.dumps([backend.name, template, last_lines, MAX_CHARS])
+        self.separator = separator
+        identity = json.dumps([backend.name, template, last_lines, MAX_CHARS, separator])
         self.version = f"judge-{VERSION}-{parser}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
         self.unparsable = 0
 
@@ -187,7 +200,8 @@ class JudgeVerifier:
         for gold, output, name, short in zip(golds, outputs, tasks, cut, strict=True):
             self.check_gold(gold, task=name)
             ask = output.strip() and not short
-            prompts.append(judge_prompt(gold, output, last_lines=self.last_lines, template=self.template) if ask else None)
+            shown = {"last_lines": self.last_lines, "template": self.template, "separator": self.separator}
+            prompts.append(judge_prompt(gold, output, **shown) if ask else None)
         questions = list(dict.fromkeys(prompt for prompt in prompts if prompt is not None))
         texts = dict(zip(questions, self.backend.complete(questions), strict=True)) if questions else {}
         seconds = (time.perf_counter() - start) / max(1, len(prompts))
