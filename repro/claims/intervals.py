@@ -38,12 +38,24 @@ class Interval:
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value with its standard error (same unit), degrees of freedom, and the smallest number of seeds behind one of its arms."""
+    """A value, the variance that each arm adds to it (unit squared), and each arm's degrees of freedom.
+
+    A number from elsewhere with a stated standard error is ``Estimate(value, (error**2,), (df,))``.
+    """
 
     value: float
-    standard_error: float
-    df: float
-    seeds: int
+    parts: tuple[float, ...]
+    dfs: tuple[float, ...]
+
+    @property
+    def standard_error(self) -> float:
+        """In the unit of the value."""
+        return math.sqrt(sum(self.parts))
+
+    @property
+    def df(self) -> float:
+        """Satterthwaite's degrees of freedom."""
+        return sum(self.parts) ** 2 / sum(part**2 / df for part, df in zip(self.parts, self.dfs, strict=True))
 
     def interval(self, level: float = 0.95) -> Interval:
         """Two-sided t interval. Raises ValueError for a level outside (0, 1)."""
@@ -78,13 +90,11 @@ def contrast(arms: Sequence[Sequence[float]], weights: Sequence[float]) -> Estim
     w = checks.values("weights", weights, at_least=1)
     if w.size != len(data):
         raise ValueError(f"{len(data)} arms and {w.size} weights")
-    parts = np.array([weight**2 * checks.variance(x) / x.size for weight, x in zip(w, data, strict=True)])
-    total = float(parts.sum())
-    if total == 0:
+    parts = tuple(float(weight) ** 2 * checks.variance(x) / x.size for weight, x in zip(w, data, strict=True))
+    if sum(parts) == 0:
         raise ValueError("no spread between the seeds of any arm: a t interval does not exist; use the permutation test, or more questions")
-    df = total**2 / sum(part**2 / (x.size - 1) for part, x in zip(parts, data, strict=True))
     value = float(sum(weight * x.mean() for weight, x in zip(w, data, strict=True)))
-    return Estimate(value, math.sqrt(total), float(df), min(x.size for x in data))
+    return Estimate(value, parts, tuple(x.size - 1 for x in data))
 
 
 def mean(seeds: Sequence[float]) -> Estimate:
@@ -124,11 +134,9 @@ def prediction_interval(arms: Sequence[Sequence[float]], weights: Sequence[float
         raise ValueError(f"runs must be at least 1, got {runs}")
     checks.share("level", level)
     estimate = contrast(arms, weights)
-    data = [np.asarray(arm, dtype=np.float64) for arm in arms]
-    parts = [w**2 * checks.variance(x) * (1 / x.size + 1 / runs) for w, x in zip(weights, data, strict=True)]
-    df = sum(parts) ** 2 / sum(part**2 / (x.size - 1) for part, x in zip(parts, data, strict=True))
-    half = float(stats.t.isf((1 - level) / 2, df)) * math.sqrt(sum(parts))
-    return Interval(estimate.value - half, estimate.value + half, level)
+    # var / n of our mean grows by var / runs of theirs.
+    parts = tuple(part * (1 + (df + 1) / runs) for part, df in zip(estimate.parts, estimate.dfs, strict=True))
+    return Estimate(estimate.value, parts, estimate.dfs).interval(level)
 
 
 def bootstrap(

@@ -30,21 +30,8 @@ TAIL = 1e-8  # of the law of an estimated standard deviation, left out at each e
 
 
 @dataclass(frozen=True)
-class Design:
-    """A weighted sum of independent arms: ``parts`` are the variances of the weighted arm means, ``dfs`` their degrees of freedom."""
-
-    parts: tuple[float, ...]
-    dfs: tuple[int, ...]
-
-    @property
-    def standard_error(self) -> float:
-        """In the unit of the standard deviations."""
-        return math.sqrt(sum(self.parts))
-
-    @property
-    def df(self) -> float:
-        """Satterthwaite's, at the true variances."""
-        return sum(self.parts) ** 2 / sum(part**2 / df for part, df in zip(self.parts, self.dfs, strict=True))
+class Design(Estimate):
+    """An estimate that is still to be made: variances and degrees of freedom as planned; its value means nothing."""
 
 
 def _design(sds: Sequence[float], seeds: Sequence[int]) -> Design:
@@ -52,7 +39,7 @@ def _design(sds: Sequence[float], seeds: Sequence[int]) -> Design:
         raise ValueError(f"every arm needs at least 2 seeds, got {list(seeds)}")
     for sd in sds:
         checks.positive("sd", sd)
-    return Design(tuple(float(sd) ** 2 / n for sd, n in zip(sds, seeds, strict=True)), tuple(n - 1 for n in seeds))
+    return Design(0.0, tuple(float(sd) ** 2 / n for sd, n in zip(sds, seeds, strict=True)), tuple(n - 1 for n in seeds))
 
 
 def independent(seeds: int, sd: float, *, seeds_b: int | None = None, sd_b: float | None = None) -> Design:
@@ -76,14 +63,16 @@ def interaction(seeds: int, sd: float | Sequence[float]) -> Design:
     return _design(sds, [seeds] * 4)
 
 
-def power(effect: float, design: Design, alpha: float = 0.05, *, exact: bool = True) -> float:
+def power(effect: float, design: Estimate, alpha: float = 0.05, *, exact: bool = True) -> float:
     """Probability that the two-sided t test at ``alpha`` rejects when the true effect is ``effect`` points, in either direction.
 
     Args:
         effect: true difference, in the unit of the design's standard deviations.
-        design: from ``independent``, ``paired`` or ``interaction``.
+        design: from ``independent``, ``paired`` or ``interaction``; or an estimate, for what its observed spread could have shown. (Its
+            observed *value* is not used: power at that would only restate the p-value, Hoenig and Heisey 2001.)
         alpha: two-sided; divide by the size of the family for the first step of Holm.
-        exact: integrate over the estimated variances; otherwise the noncentral t with Satterthwaite's degrees of freedom (Cohen 1988).
+        exact: integrate over the estimated variances; otherwise, and beyond four arms, the noncentral t with Satterthwaite's degrees of
+            freedom (Cohen 1988).
 
     Raises:
         ValueError: alpha outside (0, 1), effect not finite.
@@ -91,7 +80,7 @@ def power(effect: float, design: Design, alpha: float = 0.05, *, exact: bool = T
     checks.share("alpha", alpha)
     if not math.isfinite(effect):
         raise ValueError(f"effect must be finite, got {effect}")
-    if not exact:
+    if not exact or len(design.parts) > max(NODES):
         critical, shift = stats.t.isf(alpha / 2, design.df), abs(effect) / design.standard_error
         return float(stats.nct.sf(critical, design.df, shift) + stats.nct.cdf(-critical, design.df, shift))
     reach, weights = _thresholds(design, alpha)
@@ -100,7 +89,7 @@ def power(effect: float, design: Design, alpha: float = 0.05, *, exact: bool = T
 
 
 @cache
-def _thresholds(design: Design, alpha: float) -> tuple[np.ndarray, np.ndarray]:
+def _thresholds(design: Estimate, alpha: float) -> tuple[np.ndarray, np.ndarray]:
     """How many true standard errors the estimate must reach, at each node of the estimated variances, and the nodes' weights."""
     rules = []
     x, w = special.roots_legendre(NODES[len(design.parts)])
@@ -117,7 +106,7 @@ def _thresholds(design: Design, alpha: float) -> tuple[np.ndarray, np.ndarray]:
     return special.stdtrit(df, 1 - alpha / 2) * np.sqrt(total) / design.standard_error, weights
 
 
-def minimum_detectable_effect(design: Design, alpha: float = 0.05, target: float = 0.8, *, exact: bool = True) -> float:
+def minimum_detectable_effect(design: Estimate, alpha: float = 0.05, target: float = 0.8, *, exact: bool = True) -> float:
     """Smallest true effect, in points, that the two-sided test at ``alpha`` shows with probability ``target``.
 
     Raises:
@@ -157,21 +146,3 @@ def seeds_needed(
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle + 1, high)
     return low
-
-
-def of_estimate(estimate: Estimate, alpha: float = 0.05, target: float = 0.8) -> float:
-    """Minimum detectable effect at the spread that was observed, for the verdict "inconclusive"; noncentral t.
-
-    It depends on the observed *variance* only; power at the observed *effect* would restate the p-value (Hoenig and Heisey 2001).
-    """
-    checks.share("alpha", alpha)
-    checks.share("target", target)
-    critical = float(stats.t.isf(alpha / 2, estimate.df))
-
-    def missing(shift: float) -> float:
-        return float(stats.nct.sf(critical, estimate.df, shift) + stats.nct.cdf(-critical, estimate.df, shift)) - target
-
-    high = critical + 1
-    while missing(high) < 0:
-        high *= 2
-    return float(optimize.brentq(missing, 0.0, high)) * estimate.standard_error
