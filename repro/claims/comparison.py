@@ -1,8 +1,8 @@
 """Two training arms, or four, compared over training seeds.
 
 An observation is a seed's mean accuracy on the shared questions, so five seeds are five observations however many questions were asked.
-Differs from question-paired tests, which compare two *checkpoints*: with a between-seed spread of 2 points they call one arm better than
-its own copy one time in five on 500 questions, and more questions make that worse (tests/claims/test_simulation.py).
+Differs from question-paired tests, which compare two *checkpoints*: with a between-seed spread of 2 points they find a difference between
+two arms of one recipe two times in five on 500 questions, and more questions make that worse (tests/claims/test_simulation.py).
 
     >>> from repro.claims.comparison import permutation, welch
     >>> long, short = [54.0, 55.0, 56.5], [51.0, 52.0, 50.0]

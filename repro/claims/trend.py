@@ -13,6 +13,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator, Sequence
+from functools import cache
 
 import numpy as np
 
@@ -60,7 +61,7 @@ def jonckheere(
     ways = math.factorial(pool.size) // math.prod(math.factorial(n) for n in sizes)
     exact = ways <= max_exact
     if exact:
-        labels = np.array(list(_assignments(sizes)))
+        labels = _assignments(tuple(sizes))
     elif rng is None:
         raise ValueError(f"{ways} assignments are too many to enumerate: pass rng to sample them")
     else:
@@ -96,8 +97,9 @@ def slope(arms: Sequence[Sequence[float]], scores: Sequence[float], alternative:
     return Comparison("slope", t.value, t.p_value(alternative=alternative), tuple(len(arm) for arm in arms), t)
 
 
-def _assignments(sizes: Sequence[int]) -> Iterator[list[int]]:
-    """Every way to give arm 0 ``sizes[0]`` seeds, arm 1 ``sizes[1]``, and so on, as a list of arm numbers."""
+@cache
+def _assignments(sizes: tuple[int, ...]) -> np.ndarray:
+    """Every way to give arm 0 ``sizes[0]`` seeds, arm 1 ``sizes[1]``, and so on: arm numbers [assignments, seeds]."""
 
     def fill(labels: list[int], arm: int) -> Iterator[list[int]]:
         free = [i for i, label in enumerate(labels) if label < 0]
@@ -108,4 +110,4 @@ def _assignments(sizes: Sequence[int]) -> Iterator[list[int]]:
             taken = set(chosen)
             yield from fill([arm if i in taken else label for i, label in enumerate(labels)], arm + 1)
 
-    yield from fill([-1] * sum(sizes), 0)
+    return np.array(list(fill([-1] * sum(sizes), 0)))

@@ -4,7 +4,7 @@ Every question has a difficulty, shared by all arms; each arm finds some questio
 true accuracy by a normal amount of stated size. An arm's *expected* accuracy on the question set is set exactly, by solving for the logit
 shift, so that "no effect" means none on these questions and a rejection is an error.
 
-    python -m tests.claims.simulation            # the tables, about two minutes
+    python -m tests.claims.simulation            # the tables, about a minute
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ class World:
             found.append(rng.binomial(self.samples, chance) * (100 / self.samples))
         return np.stack(found)
 
-    def total_sd(self, effect: float, seed_sd: float) -> float:
+    def total_sd(self, effect: float, seed_sd: float, arm: int = 0) -> float:
         """Standard deviation of a seed's mean, points: between seeds, and from sampling answers."""
-        grid, logits = np.linspace(-12, 12, 2401), self.logits()[0]
+        grid, logits = np.linspace(-12, 12, 2401), self.logits()[arm]
         curve = 100 * special.expit(logits[:, None] + grid).mean(axis=0)
         chance = special.expit(logits + np.interp(BASE + effect, curve, grid))
         return math.sqrt(seed_sd**2 + 1e4 * float((chance * (1 - chance)).mean()) / (self.samples * self.questions))
@@ -113,15 +113,17 @@ def equivalences(world: World, rng: np.random.Generator, effect: float, seed_sd:
 
 def main(rounds: int = 1000) -> None:
     """Print every table as Markdown."""
-    world, rng = World(), np.random.default_rng(2026)
-    print(f"Type-I error at {ALPHA}, {world.questions} questions x {world.samples} samples, {rounds} rounds (standard error 0.007)\n")
-    print("| seed SD, points | seeds | Welch over seeds | permutation over seeds | questions as units |\n|---|---|---|---|---|")
+    world, wide, rng = World(), World(questions=500), np.random.default_rng(2026)
+    copy = World(questions=500, arm_item_sd=0.0)
+    print(f"Type-I error at {ALPHA}, {wide.questions} questions x {wide.samples} samples, {rounds} rounds (standard error 0.007)\n")
+    print("| seed SD, points | seeds | Welch over seeds | permutation over seeds | questions as units | same, arms of one recipe |")
+    print("|---|---|---|---|---|---|")
     for sd in (0.0, 1.0, 2.0, 3.0):
         for seeds in (3, 5, 10):
-            draws = world.draw(rng, [0.0, 0.0], sd, seeds, rounds)
+            draws = wide.draw(rng, [0.0, 0.0], sd, seeds, rounds)
             cells = [rejections(draws, seed_level)]
             cells.append(rejections(draws, seed_permutation) if seeds < 10 else math.nan)  # 184,756 splits a round are too slow here
-            cells.append(rejections(draws, question_level))
+            cells += [rejections(draws, question_level), rejections(copy.draw(rng, [0.0, 0.0], sd, seeds, rounds), question_level)]
             print(f"| {sd:g} | {seeds} | " + " | ".join("-" if math.isnan(x) else f"{x:.3f}" for x in cells) + " |")
     print("\nPower at 0.05, effects of half and twice the margin of 2 points\n")
     print("| effect | seed SD | seeds | simulated | predicted | noncentral t |\n|---|---|---|---|---|---|")
@@ -129,7 +131,7 @@ def main(rounds: int = 1000) -> None:
         for sd in (0.0, 1.0, 2.0, 3.0):
             for seeds in (3, 5, 10):
                 rate = rejections(world.draw(rng, [effect, 0.0], sd, seeds, rounds), seed_level)
-                plan = power.independent(seeds, world.total_sd(effect, sd), sd_b=world.total_sd(0, sd))
+                plan = power.independent(seeds, world.total_sd(effect, sd), sd_b=world.total_sd(0, sd, arm=1))
                 plain = power.power(effect, plan, exact=False)
                 print(f"| {effect:g} | {sd:g} | {seeds} | {rate:.3f} | {power.power(effect, plan):.3f} | {plain:.3f} |")
     print(
