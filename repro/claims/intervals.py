@@ -40,12 +40,17 @@ class Interval:
 class Estimate:
     """A value, the variance that each arm adds to it (unit squared), and each arm's degrees of freedom.
 
-    A number from elsewhere with a stated standard error is ``Estimate(value, (error**2,), (df,))``.
+    A number from elsewhere with a stated standard error is ``Estimate(value, (error**2,), (df,))``. Raises ValueError without any variance.
     """
 
     value: float
     parts: tuple[float, ...]
     dfs: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        sound = len(self.parts) == len(self.dfs) and all(math.isfinite(part) and part >= 0 for part in self.parts)
+        if not sound or not sum(self.parts) > 0 or not all(df > 0 for df in self.dfs):
+            raise ValueError(f"an estimate needs finite variances, not all 0, each with degrees of freedom: {self.parts}, {self.dfs}")
 
     @property
     def standard_error(self) -> float:
@@ -151,8 +156,8 @@ def bootstrap(
 ) -> Interval:
     """Bootstrap interval over seeds (Efron 1987 for BCa), through ``scipy.stats.bootstrap``.
 
-    With fewer than about 10 seeds it is too short (at 3 a percentile interval of a mean holds about 3/4 of what it says): prefer a t
-    interval where one exists.
+    Too short with few seeds: a 95 % interval of a normal mean holds it in 74 % of cases at 3 seeds, 84 % at 5 and 90 % at 10, BCa or not.
+    Prefer a t interval where one exists.
 
     Args:
         groups: arrays [seeds]; each is resampled on its own, or all with the same indices when ``paired``.

@@ -17,7 +17,7 @@ import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import lru_cache
 
 import numpy as np
 from scipy import optimize, special, stats
@@ -88,7 +88,7 @@ def power(effect: float, design: Estimate, alpha: float = 0.05, *, exact: bool =
     return float(min(1.0, weights @ (special.ndtr(shift - reach) + special.ndtr(-shift - reach))))
 
 
-@cache
+@lru_cache(maxsize=64)
 def _thresholds(design: Estimate, alpha: float) -> tuple[np.ndarray, np.ndarray]:
     """How many true standard errors the estimate must reach, at each node of the estimated variances, and the nodes' weights."""
     rules = []

@@ -157,6 +157,9 @@ def test_clopper_pearson_from_beta_quantiles(case):
         (lambda: intervals.bootstrap([A, B], np.mean, np.random.default_rng(0), paired=True), "same seeds"),
         (lambda: intervals.bootstrap([A], np.mean, np.random.default_rng(0), method="bayes"), "BCa"),
         (lambda: intervals.nested_bootstrap(np.ones((3, 4)), np.ones((3, 5)), np.random.default_rng(0)), "same questions"),
+        (lambda: Estimate(1.0, (0.0,), (4,)), "not all 0"),
+        (lambda: Estimate(1.0, (math.nan,), (4,)), "finite variances"),
+        (lambda: Estimate(1.0, (1.0, 1.0), (4,)), "each with degrees"),
         (lambda: intervals.binomial_interval(3, 2), "3 of 2"),
     ],
 )

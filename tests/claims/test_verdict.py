@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from repro.claims import power, verdict
+from repro.claims import guards, power, verdict
+from repro.claims.arms import Arm
 from repro.claims.intervals import Estimate, Interval, difference, prediction_interval
 from repro.claims.multiplicity import holm_levels
 from repro.claims.verdict import directional, judge, no_effect
@@ -152,6 +153,33 @@ def test_table_5_as_records_with_a_stated_spread():
     }
     wider = [[TABLE_5[key] + 2 * s for s in SPREAD] for key in ((1, 0.999), (1, 1))]
     assert judge(difference(*wider), levels[2], margin=2.0, seeds=5).name == "inconclusive"
+
+
+# Table 4 of the paper: (MATH-500, AIME24). AIME has 30 questions, so its seeds spread several times wider.
+TABLE_4 = {"direct RL": (77.4, 23.3), "SFT": (84.0, 24.4), "SFT + RL": (85.9, 26.9)}
+
+
+def test_table_4_as_records_with_a_stated_spread():
+    """The gap to direct RL is large enough on MATH-500 and not on AIME; the gain over SFT is shown and below a margin of 2 points."""
+
+    def against(arm, column, scale):
+        mine, theirs = ([TABLE_4[name][column] + scale * s for s in SPREAD] for name in ("SFT + RL", arm))
+        return judge(difference(mine, theirs), 0.95, margin=2.0, seeds=5)
+
+    assert against("direct RL", 0, 1.0).name == "reproduced"
+    assert against("SFT", 0, 1.0).name == "reproduced smaller"
+    aime = against("direct RL", 1, 4.0)
+    assert aime.name == "inconclusive" and 5 < aime.minimum_detectable_effect < 12  # more than the 3.6 points that were published
+
+
+def test_table_4_as_published_is_not_tested():
+    """Direct RL was decoded greedily and the other arms sampled, one run each."""
+    greedy, sampled = ({"temperature": t, "max_tokens": n} for t, n in ((0.0, 4096), (0.7, 14336)))
+    arms = [Arm(name, {0: [[1.0], [0.0]]}, ("x", "y"), decoding=d) for name, d in (("SFT + RL", sampled), ("direct RL", greedy))]
+    reasons = guards.check(arms, k=1, min_seeds=5)
+    found = judge(None, 0.95, margin=2.0, seeds=1, guards=reasons)
+    assert found.name == "not tested"
+    assert "max_tokens is 14336 in SFT + RL and 4096 in direct RL" in found.reason and "needs 5 training seeds" in found.reason
 
 
 def test_docstring_table_names_every_verdict():
