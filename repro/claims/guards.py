@@ -1,0 +1,176 @@
+"""What makes a comparison meaningless, whatever its p-value: each guard returns the reason, or None.
+
+Differs from warnings in a log in that a reason forces the verdict "not tested". Guards look at arms as they were recorded and never raise
+about their content; ``check`` runs those that a claim needs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Hashable, Iterable, Sequence
+
+import numpy as np
+
+from repro.claims.arms import Arm
+from repro.claims.intervals import Interval
+
+
+def different_decoding(arms: Sequence[Arm]) -> str | None:
+    """Arms were sampled with other settings, or some did not record a setting that others did."""
+    first = arms[0]
+    for arm in arms[1:]:
+        for key in sorted({*first.decoding, *arm.decoding}):
+            left, right = first.decoding.get(key, "unset"), arm.decoding.get(key, "unset")
+            if left != right:
+                return f"decoding differs: {key} is {left} in {first.name} and {right} in {arm.name}"
+    return None
+
+
+def different_verifier(arms: Sequence[Arm]) -> str | None:
+    """Arms were scored by other verifier versions."""
+    versions = {arm.verifier_version for arm in arms}
+    if len(versions) == 1:
+        return None
+    return "verifier differs: " + ", ".join(f"{arm.name} {arm.verifier_version or 'unset'}" for arm in arms) + "; score them again with one"
+
+
+def different_questions(arms: Sequence[Arm]) -> str | None:
+    """Arms were asked other questions."""
+    first = arms[0]
+    for arm in arms[1:]:
+        differing = set(first.question_ids) ^ set(arm.question_ids)
+        if differing:
+            return f"{len(differing)} question(s) asked of only one of {first.name} and {arm.name}, for instance {min(differing)}"
+    return None
+
+
+def missing_samples(arms: Sequence[Arm], k: int) -> str | None:
+    """Some question of some seed has another number of samples than ``k``, too many included."""
+    for arm in arms:
+        for seed, array in arm.scores.items():
+            counts = (~np.isnan(array)).sum(axis=1)
+            wrong = np.flatnonzero(counts != k)
+            if wrong.size:
+                example = f"{arm.question_ids[wrong[0]]} has {counts[wrong[0]]}"
+                return f"{arm.name}, seed {seed}: {wrong.size} question(s) without exactly {k} samples ({example})"
+    return None
+
+
+def too_few_seeds(arms: Sequence[Arm], min_seeds: int) -> str | None:
+    """An arm has fewer training seeds than the claim declared."""
+    short = [f"{arm.name} has {len(arm.seeds)}" for arm in arms if len(arm.seeds) < min_seeds]
+    return f"needs {min_seeds} training seeds an arm: {', '.join(short)}" if short else None
+
+
+def too_truncated(arms: Sequence[Arm], cap: float = 0.05) -> str | None:
+    """Some seed's share of truncated samples is above ``cap`` (0 to 1), or unknown, in an arm without exceed handling."""
+    for arm in arms:
+        if arm.exceed_handling:
+            continue
+        for seed in arm.seeds:
+            share = arm.truncated.get(seed, math.nan)
+            if math.isnan(share):
+                return f"{arm.name}, seed {seed}: truncated share not recorded"
+            if share > cap:
+                return (
+                    f"{arm.name}, seed {seed}: {100 * share:.1f} % of samples truncated, at most {100 * cap:.1f} % without exceed handling"
+                )
+    return None
+
+
+def not_decontaminated(arms: Sequence[Arm]) -> str | None:
+    """Some arm's training data were not checked against the benchmark."""
+    names = [arm.name for arm in arms if not arm.decontaminated]
+    return f"decontamination was not run for {', '.join(names)}" if names else None
+
+
+def broken_pairing(arms: Sequence[Arm]) -> str | None:
+    """Pairing is claimed, but seeds or the order of training data differ between arms, or the order was not recorded."""
+    first = arms[0]
+    for arm in arms[1:]:
+        if arm.seeds != first.seeds:
+            return f"pairing claimed, but seeds differ: {first.name} {list(first.seeds)}, {arm.name} {list(arm.seeds)}"
+    for seed in first.seeds:
+        orders = {arm.data_order.get(seed) for arm in arms}
+        if None in orders:
+            return f"pairing claimed, but data order of seed {seed} was not recorded in every arm"
+        if len(orders) > 1:
+            return f"pairing claimed, but arms saw training data of seed {seed} in different orders"
+    return None
+
+
+def nan_accuracies(arms: Sequence[Arm]) -> str | None:
+    """Some seed has no accuracy: all its samples are missing on some question."""
+    for arm in arms:
+        for seed, array in arm.scores.items():
+            empty = int(np.isnan(array).all(axis=1).sum())
+            if empty:
+                return f"{arm.name}, seed {seed}: accuracy is NaN on {empty} question(s)"
+    return None
+
+
+def no_spread(arms: Sequence[Arm]) -> str | None:
+    """Two seeds of an arm agree on every sample: the seed probably did not reach the run.
+
+    Only where 64 or more scores are mixed enough (10 to 90 % correct) for that to be no accident; on a benchmark that a model nearly
+    always passes or fails, two honest seeds can agree.
+    """
+    for arm in arms:
+        seen: dict[bytes, int] = {}
+        for seed, array in arm.scores.items():
+            if array.size < 64 or not 0.1 <= array.mean() <= 0.9:  # a NaN mean is another guard's business
+                continue
+            twin = seen.setdefault(array.tobytes(), seed)
+            if twin != seed:
+                return f"{arm.name}: seeds {twin} and {seed} have identical scores on all {array.size} samples"
+    return None
+
+
+def duplicate_records(keys: Iterable[Hashable], name: str = "records") -> str | None:
+    """Two records share a key, (training seed, question id, sample index) for samples."""
+    again = [(key, count) for key, count in Counter(keys).items() if count > 1]
+    return f"{name}: {len(again)} duplicated key(s), for instance {again[0][0]} ({again[0][1]} times)" if again else None
+
+
+def verifier_disagreement(share: float, cap: float = 0.05) -> str | None:
+    """Two verifiers disagree on more than ``cap`` of the samples (0 to 1), or it is NaN."""
+    return None if share <= cap else f"verifiers disagree on {100 * share:.1f} % of samples, at most {100 * cap:.1f} %"
+
+
+def control_improves(gain: Interval, control: str = "random-reward control") -> str | None:
+    """Training on a meaningless reward also improves: the gain is not the method's (arXiv 2506.10947)."""
+    return f"{control} improves too, by at least {gain.low:.1f} points" if gain.low > 0 else None
+
+
+def check(
+    arms: Sequence[Arm], *, k: int, min_seeds: int, paired: bool = False, truncation_cap: float = 0.05, decontamination: bool = True
+) -> tuple[str, ...]:
+    """Every reason why these arms cannot be compared; empty when they can.
+
+    Args:
+        arms: of one claim, at least 2.
+        k: samples a question that the claim declared.
+        min_seeds: training seeds an arm that the claim declared.
+        paired: the claim pairs arms by seed.
+        truncation_cap: share of truncated samples, 0 to 1.
+        decontamination: whether the benchmark asks for it (generated questions held out by construction do not).
+
+    Raises:
+        ValueError: fewer than 2 arms, or arms of one name.
+    """
+    if len(arms) < 2 or len({arm.name for arm in arms}) < len(arms):
+        raise ValueError(f"expected 2 or more arms of different names, got {[arm.name for arm in arms]}")
+    found = [
+        different_decoding(arms),
+        different_verifier(arms),
+        different_questions(arms),
+        nan_accuracies(arms),
+        missing_samples(arms, k),
+        too_few_seeds(arms, min_seeds),
+        too_truncated(arms, truncation_cap),
+        not_decontaminated(arms) if decontamination else None,
+        broken_pairing(arms) if paired else None,
+        no_spread(arms),
+    ]
+    return tuple(reason for reason in found if reason)
