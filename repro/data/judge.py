@@ -18,6 +18,7 @@ from repro.verifiers.judge import judge_example
 # The micro world's vocabulary is words; the judge's own words are added to its tokenizer.
 MICRO_TEMPLATE = "reference {reference} response {response}"
 WORDS = ("reference", "response", "Judgement:", "correct", "wrong", "not_found")
+LABELS_SHOWN = ("correct", "wrong", "not_found")
 STYLES = ("short", "long", "constructed", "direct")
 EPOCHS = 8  # passes over the judge's data: comparing two words is learned late
 
@@ -25,7 +26,7 @@ EPOCHS = 8  # passes over the judge's data: comparing two words is learned late
 def example(problem: Problem, rng: random.Random) -> tuple[str, str]:
     """(prompt, completion) on one problem of the world."""
     response = chain(problem, rng.choice(STYLES), rng)
-    label = rng.choice(("correct", "wrong", "not_found"))
+    label = rng.choice(LABELS_SHOWN)
     gold = problem.answer
     if label == "wrong":
         gold = rng.choice([str(d) for d in range(PRIME) if str(d) != problem.answer])
