@@ -2,8 +2,8 @@
 
     python -m repro.rewards.conformance                        the tables, for the paper's 16K runs
     python -m repro.rewards.conformance --max-length 2048      for another window
-    python -m repro.rewards.conformance --plot reward_surface.png --reward cosine --set cosine.r0_correct=10
-    python -m repro.rewards.conformance --plot reward_surface.png --reward cosine,repetition
+    python -m repro.rewards.conformance --plot reward_surface.png reward=cosine_repetition reward.cosine.r0_correct=10
+                                                               the reward that `python -m repro` with the same words would use
 
 TRL's functions are imported. open-r1 cannot be installed beside this project, so ``open_r1_cosine`` and ``open_r1_repetition`` are own,
 short implementations of what its functions of that name do.
@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from repro import rewards
-from repro.rewards.terms import TERMS, RewardBatch, Term
+from repro.rewards.terms import RewardBatch, Term
 
 CHARACTERS_PER_TOKEN = 4  # to give open-r1, which counts characters, a length: about that of English and mathematics
 OPEN_R1_MAX_LENGTH = 1000  # its default
@@ -217,30 +217,24 @@ def _sparse_sum(terms: Mapping[str, Term], lengths: np.ndarray, correct: bool, a
     return np.sum([term.compute(batch) for term in terms.values()], axis=0)
 
 
-def parse_terms(names: str, settings: Sequence[str]) -> dict[str, Term]:
-    """``"cosine,repetition"`` and ``["cosine.r0_correct=10"]`` (or ``r0_correct=10``) as terms.
+def composed_terms(overrides: Sequence[str]) -> tuple[dict[str, Term], int]:
+    """(reward terms, window in tokens) of the cell that these Hydra overrides compose.
 
     Raises:
-        ValueError: unknown term or parameter, or a value of another type.
+        ConfigError: a cell that must not run. Hydra's own errors for an override it cannot read.
     """
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
+    from pathlib import Path
 
-    unknown = [name for name in names.split(",") if name not in TERMS]
-    if unknown:
-        raise ValueError(f"reward={unknown[0]}: must be among {', '.join(TERMS)}")
-    terms = {name: OmegaConf.structured(TERMS[name]) for name in names.split(",")}
-    for setting in settings:
-        key, equals, value = setting.partition("=")
-        name, _, field = key.rpartition(".")
-        name = name or next(iter(terms))
-        if not equals or name not in terms:
-            raise ValueError(f"--set {setting}: must be term.parameter=value, the term among {', '.join(terms)}")
-        try:
-            terms[name].merge_with_dotlist([f"{field}={value}"])
-        except OmegaConfBaseException as error:
-            raise ValueError(f"--set {setting}: {str(error).splitlines()[0]}") from None
-    return {name: OmegaConf.to_object(term) for name, term in terms.items()}
+    from hydra import compose, initialize_config_dir
+
+    from repro.config import plain, register, validate
+    from repro.rewards.terms import from_config
+
+    register()
+    with initialize_config_dir(str(Path(__file__).parents[2] / "conf"), version_base="1.3"):
+        config = compose("config", overrides=list(overrides))
+    validate(config)
+    return from_config(plain(config)["reward"]), config.rl.max_completion_length
 
 
 def _print_table(table: list[list[str]]) -> None:
@@ -260,22 +254,28 @@ def _print_table(table: list[list[str]]) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the tables, or draw; a refused argument is one line on stderr and exit status 2."""
     parser = argparse.ArgumentParser(prog="python -m repro.rewards.conformance", description="The paper's rewards beside their namesakes.")
-    parser.add_argument("--max-length", type=int, default=14336, help="generation limit T in tokens (14336 is the paper's)")
+    parser.add_argument("--max-length", type=int, help="window T in tokens (tables: 14336, the paper's; plot: the cell's)")
     parser.add_argument("--plot", metavar="FILE", help="draw the reward against length instead of printing the tables")
-    parser.add_argument("--reward", default="cosine", help=f"for --plot: terms joined by commas, of {', '.join(TERMS)}")
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="TERM.KEY=VALUE", help="for --plot: a parameter of a term; repeat as needed"
-    )
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="for --plot: Hydra overrides, e.g. reward=cosine rl=grpo")
     options = parser.parse_args(arguments)
+    from repro.errors import explain
+
     try:
         if options.plot:
-            plot_surface(parse_terms(options.reward, options.set), options.max_length, options.plot)
+            terms, window = composed_terms(options.overrides)
+            plot_surface(terms, options.max_length or window, options.plot)
             print(f"wrote {options.plot}")
             return 0
+        if options.overrides:
+            raise ValueError(f"{options.overrides[0]}: overrides choose what --plot FILE draws; the tables have no choice")
+        options.max_length = options.max_length or 14336
         if options.max_length < 64:
             raise ValueError(f"--max-length {options.max_length}: must be at least 64, for the table to show the curve")
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except Exception as error:
+        line = explain(error) or (str(error) if isinstance(error, (ValueError, OSError)) else None)
+        if line is None:
+            raise
+        print(f"error: {line}", file=sys.stderr)
         return 2
     print(f"# Cosine reward, max_length {options.max_length}\n")
     _print_table(cosine_table(options.max_length))

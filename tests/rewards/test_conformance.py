@@ -3,7 +3,7 @@
 import pytest
 
 from repro.rewards import conformance
-from repro.rewards.terms import TERMS
+from tests.conftest import ROOT
 
 
 def test_cosine_table():
@@ -58,24 +58,23 @@ def test_command_prints_both_tables(capsys):
     assert "-0.0000" not in printed
 
 
-@pytest.mark.parametrize("reward", [*TERMS, "cosine,repetition"])
-def test_every_reward_can_be_drawn(reward, tmp_path):
+@pytest.mark.parametrize("reward", sorted(p.stem for p in (ROOT / "conf" / "reward").glob("*.yaml")))
+def test_every_reward_choice_can_be_drawn(reward, tmp_path):
     path = tmp_path / "surface.png"
-    assert conformance.main(["--plot", str(path), "--reward", reward, "--set", "gamma=0.99", "--max-length", "512"]) == 0
+    assert conformance.main(["--plot", str(path), f"reward={reward}"]) == 0
     assert path.read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--plot", "x.png", "--reward", "cosin"], "reward=cosin: must be among classic, cosine"),
-        (["--plot", "x.png", "--set", "r0=1"], "--set r0=1: Key 'r0' not in 'CosineTerm'"),
-        (["--plot", "x.png", "--set", "r0_correct=a"], "--set r0_correct=a: "),
-        (["--plot", "x.png", "--set", "r0_correct"], "must be term.parameter=value"),
-        (["--plot", "x.png", "--set", "classic.gamma=1"], "the term among cosine"),
-        (["--plot", "x.png", "--set", "r0_wrong=1"], "r0_wrong=1.0: must be at most 0"),
+        (["--plot", "x.png", "reward=cosin"], "reward=cosin does not exist (did you mean cosine?)"),
+        (["--plot", "x.png", "reward=cosine", "reward.cosine.r0=1"], "r0"),
+        (["--plot", "x.png", "reward=cosine", "reward.cosine.r0_correct=a"], "reward.cosine.r0_correct"),
+        (["--plot", "x.png", "reward=cosine", "reward.cosine.r0_wrong=1"], "r0_wrong=1.0: must be at most 0"),
         (["--plot", "no/such/folder/x.png"], "No such file"),
         (["--max-length", "10"], "must be at least 64"),
+        (["reward=cosine"], "--plot"),
     ],
 )
 def test_refusals_are_one_line(arguments, message, capsys):
