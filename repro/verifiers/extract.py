@@ -1,0 +1,307 @@
+"""Takes the answer out of an output: a step of its own, tested apart from comparison. Linear time whatever the output.
+
+    extract(output) -> Extraction(answer, start, end, rule, committed, parts)
+
+Order: text after the last ``</think>`` (an unclosed one is no answer); cut where a base model invents the next problem; the last balanced
+``\\boxed{}``; a later or only "final answer is ..."; ``#### x``; ``Answer: x`` and "the answer is x"; a response that is nothing but an
+answer. A last number is taken only with ``fallback=True``, which evaluation may ask for and report; never for reward.
+
+    >>> from repro.verifiers.extract import extract
+    >>> extract("So $x = \\\\boxed{7}$. wait, \\\\boxed{8}.").answer
+    '8'
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+MAX_OUTPUT = 65_536  # characters from the end of an output that are looked at
+HEAD = 1_000_000  # characters searched for the start of an invented next problem
+MAX_ANSWER = 2_000
+_BOX = re.compile(r"(?:\\+|\x08)(?:boxed|fbox)(?![a-zA-Z])\s*")
+_BRACES = re.compile(r"\\\\|\\[{}]|[{}]")
+_THINK_OPEN = re.compile(r"<(?:think|thinking|thought)>", re.I)
+_THINK_CLOSE = re.compile(r"</(?:think|thinking|thought)>", re.I)
+_TURN = ("<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>", "</s>", "<|start_header_id|>")
+_NEXT_PROBLEM = re.compile(
+    r"\n\s*(?:#+\s*|\*\*)?(?:Problem|Question|Q|Exercise|Instruction|Human|User)(?:\s*\d+)?\s*(?:\*\*)?\s*[:.](?!\s*\\boxed)"
+    r"|\n\s*(?:#+\s*)(?:Problem|Question|Instruction)\b"
+)
+_ANSWERED = re.compile(r"boxed\s*\{|answer is|answer:|####|\nA:", re.I)
+_RETRACTED = re.compile(r"\b(?:wrong|wait|actually|instead|no|not|incorrect|mistake|rather|correction|hmm|but)\b", re.I)
+_FINAL = re.compile(r"final answer(?:\s+is|\s*:|\*\*\s*:)\s*(?:\*\*)?(?:\s*the\s+(?:final\s+)?answer\s+is\b)?\s*:?", re.I)
+_HOPE = re.compile(r"\s*\.?\s*I hope (?:it|this) is correct.*", re.I | re.S)
+_ANSWER_IS = re.compile(
+    r"\banswer(?:\s+(?:to|for|of)\s[^.\n:]{0,80})?\s*(?:is|=|:|\*\*:|would be|must be)"
+    r"(?:\s+(?:therefore|thus|then|just|simply|simplified to))?\s*:?",
+    re.I,
+)
+_HASHES = re.compile(r"####[ \t]*([^\n]+)")
+_A_LINE = re.compile(r"(?:^|\n)[ \t]*A:[ \t]*([^\n]+)")
+_TAGGED = re.compile(r"<answer>\s*(.{0,2000}?)\s*</answer>", re.I | re.S)
+_BARE = re.compile(r"[^\n]{1,120}")
+_FORMULA = re.compile(r"\$\$?([^$]{1,500})\$\$?|\\\(([^\n]{1,500}?)\\\)|\\\[(.{1,500}?)\\\]", re.S)
+_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:\s*/\s*\d+)?%?|-?\.\d+")
+_LETTER_IS = re.compile(
+    r"\b(?:[Aa]nswer|ANSWER|[Cc]hoice|[Oo]ption)\b(?:[^.\n:]{0,40}?\b(?:is|are|be))?[ \t]*(?:definitely|likely|probably|therefore|clearly|thus)?[ \t]*[:=]?[ \t\n]*"
+    r"(?:\*\*|\$|\"|'|“|\\text\{|\\boxed\{|option |choice )*(?:\(([A-Za-z])\)|([A-Z])(?![A-Za-z0-9'’]))"
+)
+_MORE_LETTERS = re.compile(r"[)\]\"'*]*\s*(?:,\s*(?:or|and)?|or|and|/|&)\s*\(?[A-J]\)?(?![A-Za-z'’])")
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What was found.
+
+    answer: text of the answer, None if there is none. start, end: its span in the output. rule: how it was found (``box``, ``final
+    answer``, ``hashes``, ``answer is``, ``bare``, ``tag``, ``letter``, ``last number``) or why not. committed: False for a guess of the
+    fallback. parts: answers of several boxes joined in one sentence, the last included; used only for references that list as many.
+    """
+
+    answer: str | None
+    start: int
+    end: int
+    rule: str
+    committed: bool
+    parts: tuple[str, ...] = ()
+
+
+def _none(rule: str) -> Extraction:
+    return Extraction(None, -1, -1, rule, False)
+
+
+def visible(output: str) -> tuple[str, int] | None:
+    """(the part of an output that may carry the answer, its offset), or None for thinking that never closed."""
+    text, offset = output, 0
+    closes = [m.end() for m in _THINK_CLOSE.finditer(text[-8 * MAX_OUTPUT :])] if "</" in text else []
+    if closes:
+        offset = max(0, len(text) - 8 * MAX_OUTPUT) + closes[-1]
+        text = text[offset:]
+    if _THINK_OPEN.search(text[: 8 * MAX_OUTPUT]):
+        return None
+    cut = _cut(text)
+    text = text[:cut]
+    if len(text) > MAX_OUTPUT:
+        offset += len(text) - MAX_OUTPUT
+        text = text[-MAX_OUTPUT:]
+    return text, offset
+
+
+def _cut(text: str) -> int:
+    """Where the response ends: at a turn token, or where a new problem starts after an answer was given."""
+    end = len(text)
+    for token in _TURN:
+        at = text.find(token)
+        if 0 < at < end:
+            end = at
+    head = text[: min(end, HEAD)]
+    first = _ANSWERED.search(head)
+    if first:
+        problem = _NEXT_PROBLEM.search(head, first.end())
+        if problem:
+            end = problem.start()
+    return end
+
+
+def boxes(text: str) -> list[tuple[int, int, str]]:
+    """(start, end, content) of every balanced box, in order; one pass over the braces."""
+    starts = {m.end(): m.start() for m in _BOX.finditer(text)}
+    found: list[tuple[int, int, str]] = []
+    stack: list[tuple[int, int]] = []
+    for match in _BRACES.finditer(text, min(starts, default=len(text))):
+        token, at = match.group(), match.start()
+        if token == "{":
+            stack.append((at, starts.get(at, -1)))
+        elif token == "}" and stack:
+            opened, begin = stack.pop()
+            if begin >= 0:
+                found.append((begin, at + 1, text[opened + 1 : at]))
+    for after, begin in starts.items():  # \boxed 5
+        if text[after : after + 1] not in ("{", "") and (match := re.compile(r"-?[\w.]+|\\frac\d\d").match(text, after)):
+            found.append((begin, match.end(), match.group()))
+    found.sort()
+    return [box for i, box in enumerate(found) if not any(other[0] < box[0] and box[1] <= other[1] for other in found[max(0, i - 3) : i])]
+
+
+def _boxed(text: str) -> list[tuple[int, int, str]]:
+    """Boxes of the end of the text where the last one is, of all of it where that has none."""
+    last = max(text.rfind("\\boxed"), text.rfind("\\fbox"), text.rfind("\x08oxed"))
+    if last < 0:
+        return []
+    begin = max(0, last - 3_000)
+    return (boxes(text[begin:]) and [(s + begin, e + begin, c) for s, e, c in boxes(text[begin:])]) or boxes(text)
+
+
+def _joined(text: str, found: list[tuple[int, int, str]]) -> tuple[str, ...]:
+    """Contents of the boxes that one sentence joins to the last one, without a word that takes one back."""
+    chain = [found[-1]]
+    for box in reversed(found[:-1]):
+        between = text[box[1] : chain[0][0]]
+        if len(between) > 200 or "\n\n" in between or re.search(r"[.!?]\s", between) or _RETRACTED.search(between):
+            break
+        if len(re.findall(r"[a-z]{2,}", re.sub(r"\\[a-zA-Z]+", " ", between))) > 4:
+            break
+        if re.search(r"(?:\b(?:and|or|thus|so)\b\s*){2,}", between):
+            break
+        chain.insert(0, box)
+        if len(chain) >= 20:
+            break
+    return tuple(box[2].strip() for box in chain) if len(chain) > 1 else ()
+
+
+def extract(output: str, *, task: str = "math", kind: str = "full", fallback: bool = False) -> Extraction:
+    """The committed answer of an output.
+
+    Args:
+        output: a whole response (``kind="full"``) or an answer with or without dressing (``kind="answer"``).
+        task: ``letter`` looks for an option letter, any other for mathematics.
+        kind: ``answer`` also accepts what has no anchor at all, as the text is the answer itself.
+        fallback: take the last number where nothing was committed (``committed`` is then False).
+    """
+    seen = visible(output)
+    if seen is None:
+        return _none("unclosed thinking")
+    text, offset = seen
+    found = _letter(text) if task == "letter" else _mathematics(text, kind)
+    if found.answer is None and fallback and task != "letter":
+        found = _last_number(text)
+    if found.answer is None:
+        return found
+    return Extraction(found.answer, found.start + offset, found.end + offset, found.rule, found.committed, found.parts)
+
+
+def _at(text: str, start: int, end: int, rule: str, parts: tuple[str, ...] = ()) -> Extraction:
+    return Extraction(text[start:end].strip(), start, end, rule, True, parts)
+
+
+def _mathematics(text: str, kind: str) -> Extraction:
+    found = _boxed(text)
+    box = found[-1] if found else None
+    after = box[1] if box else 0
+    final = _statement(text, _FINAL, after)
+    if final:
+        return final
+    if box:
+        if not box[2].strip():
+            return _none("empty box")
+        inner = box[0] + text[box[0] : box[1]].find(box[2])
+        return Extraction(box[2].strip(), inner, inner + len(box[2]), "box", True, _joined(text, found))
+    tagged = list(_TAGGED.finditer(text)) if "<answer>" in text.lower() else []
+    if tagged:
+        return _at(text, *tagged[-1].span(1), "tag")
+    for pattern, rule in ((_HASHES, "hashes"), (_A_LINE, "answer line")):
+        matches = list(pattern.finditer(text))
+        if matches:
+            return _at(text, *matches[-1].span(1), rule)
+    stated = _statement(text, _ANSWER_IS, 0)
+    if stated:
+        return stated
+    if kind == "answer":
+        return _bare_answer(text)
+    stripped = text.strip()
+    if _BARE.fullmatch(stripped) and not re.search(r"[a-z]{2,}\s+[a-z]{2,}\s", stripped) and re.search(r"[\w]", stripped):
+        start = text.find(stripped)
+        return _at(text, start, start + len(stripped), "bare")
+    return _none("box" if "boxed" in text else "no answer")
+
+
+def _statement(text: str, pattern: re.Pattern, after: int) -> Extraction | None:
+    """Answer stated in words after ``after``: the last match of the pattern, up to the end of its sentence."""
+    last = None
+    for last in pattern.finditer(text, after):  # noqa: B007
+        pass
+    if last is None:
+        return None
+    start = last.end()
+    line = text[start : start + MAX_ANSWER].lstrip(" \t")
+    start += len(text[start : start + MAX_ANSWER]) - len(line)
+    if line.startswith("\n"):
+        stripped = line.lstrip("\n \t")
+        start, line = start + len(line) - len(stripped), stripped
+    line = _HOPE.sub("", line, count=1)
+    length = _sentence(line)
+    answer = line[:length].strip().rstrip(".").strip("* ")
+    if not answer:
+        return None
+    rule = "final answer" if pattern is _FINAL else "answer is"
+    if not answer.startswith(("$", "\\", "-", "(", "[", ".")) and not answer[0].isdigit():
+        formula = _subject(answer)
+        if formula is not None:
+            answer = formula
+    at = text.find(answer, start)
+    return Extraction(answer, at, at + len(answer), rule, True)
+
+
+def _subject(sentence: str) -> str | None:
+    """Value of "The maximum number of points is 19": the only formula or number after the last "is"."""
+    at = max(sentence.rfind(" is "), sentence.rfind(" are "), sentence.rfind(" = "), sentence.rfind(" equals "))
+    if at < 0:
+        return None
+    tail = sentence[at:].split(None, 1)[1] if len(sentence[at:].split(None, 1)) > 1 else ""
+    return tail or None
+
+
+def _sentence(line: str) -> int:
+    """Length of the answer at the start of a line: to the end of a formula that opens it, else to the end of the sentence."""
+    for left, right in (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]")):
+        if line.startswith(left) and not line.startswith("$\\$"):
+            end = line.find(right, len(left))
+            if end > 0:
+                rest = line[end + len(right) :]
+                joined = re.match(r"(?:\s*(?:,|and|or|,\s*and)\s*\$[^$\n]+\$)+", rest)
+                return end + len(right) + (joined.end() if joined else 0)
+    match = re.search(r"\n|[.!?](?=\s|$)|<\|", line)
+    return match.start() if match else len(line)
+
+
+def _bare_answer(text: str) -> Extraction:
+    """For outputs declared to be an answer: all of it if short and not prose, else its last formula, else its last number."""
+    stripped = text.strip()
+    if not stripped:
+        return _none("empty")
+    prose = len(re.findall(r"[^\W\d_]{2,}", re.sub(r"\\[a-zA-Z]+", " ", stripped))) >= 3
+    formulas = [m for m in _FORMULA.finditer(text)]
+    if formulas and (prose or len(formulas) == 1):
+        index = formulas[-1].lastindex or 1
+        return _at(text, *formulas[-1].span(index), "formula")
+    if (not prose and len(stripped) <= MAX_ANSWER) or not re.search(r"\d", stripped):
+        start = text.find(stripped)
+        return _at(text, start, start + len(stripped), "bare")
+    return _last_number(text, committed=True)
+
+
+def _last_number(text: str, *, committed: bool = False) -> Extraction:
+    last = None
+    for last in _NUMBER.finditer(text[-4_000:]):  # noqa: B007
+        pass
+    if last is None:
+        return _none("no number")
+    base = max(0, len(text) - 4_000)
+    answer = last.group().rstrip(",")
+    return Extraction(answer, base + last.start(), base + last.start() + len(answer), "last number", committed)
+
+
+def _letter(text: str) -> Extraction:
+    """Last option letter committed to: a box, "answer is (X)", "Answer: X", or a response that is only a letter."""
+    found = _boxed(text)
+    if found:
+        return Extraction(found[-1][2].strip(), found[-1][0], found[-1][1], "box", True)
+    best = None
+    for match in _LETTER_IS.finditer(text):
+        best = match
+    if best:
+        group = 1 if best.group(1) else 2
+        if _MORE_LETTERS.match(text, best.end(group)):
+            return _none("several letters")
+        return Extraction(best.group(group), *best.span(group), "letter", True)
+    stripped = text.strip()
+    match = re.match(r"(?:\*\*|\")?(?:\(([A-Za-z])\)|([A-Za-z])(?=$|[).:]))(?![A-Za-z])", stripped)
+    if (
+        match
+        and (len(stripped) <= 3 or match.end() == len(stripped) or stripped[match.end() : match.end() + 1] in ".):")
+        and not _MORE_LETTERS.match(stripped, match.end())
+    ):
+        start = text.find(stripped)
+        return _at(text, start, start + match.end(), "bare")
+    return _none("no letter")

@@ -1,0 +1,354 @@
+"""The reference-guided LLM judge of the paper's section 5, as a verifier: any causal language model, in this process or behind an endpoint.
+
+    backend = EndpointBackend("http://localhost:8000/v1", "Qwen/Qwen2.5-7B-Instruct", api_key_env="JUDGE_KEY")
+    JudgeVerifier(backend).verify("an increase of entropy", response).correct
+
+The judge sees the reference and the last 20 lines of the response, not the question, and ends with a line ``Judgement: <label>``; only
+``correct`` scores (``reward/judge.py`` of the paper's code, divergences D-12 to D-14; the wording here is our own). Unlike the original it keeps
+every raw judgement, reads the label by a parser that works (``parser="legacy"`` is the original's, faults included), caps the text sent, and
+never turns a failing endpoint into a wrong answer: that raises JudgeError.
+
+A micro judge for offline runs is a model fine-tuned on ``judge_example`` pairs; they come from the same template as the judge's prompt.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import time
+from collections.abc import Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from http.client import HTTPException
+from threading import Event
+from types import SimpleNamespace
+from typing import Any, Protocol
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlparse
+from urllib.request import ProxyHandler, Request, build_opener
+
+from repro.verifiers.verdict import GoldError, Verdict, check_kind, check_task
+
+VERSION = "1.0"
+LABELS = ("correct", "wrong", "not_found")
+LAST_LINES = 20
+MAX_CHARS = 16_000  # of the response: twenty lines without a line break can fill any context
+MAX_REPLY = 4_000_000  # bytes of an endpoint's reply
+TEMPLATE = """You are grading a response by its final answer alone. Below are the reference answer and the end of the response.
+
+[Reference]
+{reference}
+
+[End of the response]
+{response}
+
+Compare the final answer of the response with the reference, step by step. The way to the answer does not count, only whether both say the \
+same. Then end with exactly one line, one of these three:
+Judgement: correct
+Judgement: wrong
+Judgement: not_found
+The last is for a response that gives no final answer."""
+
+# The original's pattern: the label may have any case, but is then compared with "correct" in lower case (D-14).
+_LEGACY = re.compile(r"judgement:\s+(correct|wrong|not_found)", re.I)
+# Ours: both spellings, any case, angle brackets and bold signs; a list of labels ("correct/wrong") is no label.
+_FIXED = re.compile(
+    r"judge?ment[\s*_`]{0,9}:[\W_]{0,12}(correct|wrong|incorrect|not[ _-]?found)(?![a-z0-9])(?!_[a-z])(?!\s{0,3}[/|])", re.I
+)
+
+
+class JudgeError(RuntimeError):
+    """The judge could not be asked; the message names the endpoint and the last failure."""
+
+
+class Backend(Protocol):
+    """Turns prompts into texts, greedily. ``name`` is the model, for the verifier's version."""
+
+    name: str
+
+    def complete(self, prompts: Sequence[str]) -> list[str]: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class JudgeVerdict(Verdict):
+    """A verdict and the raw text it was read from; ``""`` where the judge was not asked."""
+
+    judgement: str = ""
+
+
+def judge_prompt(gold: str, response: str, *, last_lines: int = LAST_LINES, template: str = TEMPLATE) -> str:
+    """The text the judge is asked: reference and the end of the response, its last ``last_lines`` lines."""
+    end = "\n".join(response[-4 * MAX_CHARS :].rstrip().split("\n")[-last_lines:])[-MAX_CHARS:]
+    return template.format(reference=gold.strip(), response=end)
+
+
+def judge_example(
+    gold: str, response: str, label: str, *, reasoning: str = "", last_lines: int = LAST_LINES, template: str = TEMPLATE
+) -> tuple[str, str]:
+    """(prompt, completion) for fine-tuning a judge, made by the code that asks it.
+
+    ``reasoning`` goes before the judgement line. Raises ValueError for a label that is none of ``LABELS``.
+    """
+    if label not in LABELS:
+        raise ValueError(f"judge label {label!r} does not exist; choose one of {', '.join(LABELS)}")
+    return judge_prompt(gold, response, last_lines=last_lines, template=template), f"{reasoning}\nJudgement: {label}".lstrip("\n")
+
+
+def parse_fixed(text: str) -> str | None:
+    """The last label of a judgement, ``incorrect`` being ``wrong``; None where there is none."""
+    found = _FIXED.findall(text)
+    if not found:
+        return None
+    label = found[-1].lower()
+    return {"incorrect": "wrong", "correct": "correct", "wrong": "wrong"}.get(label, "not_found")
+
+
+def parse_legacy(text: str) -> str | None:
+    """The label as the paper's code reads it: the label of the first line that has one, as it is written.
+
+    Its faults (D-14), all of them false negatives but the last: "Judgement: Correct" is found and is not "correct"; ``<correct>`` (as its own
+    template shows it), bold signs, "Judgment" and a missing blank are not found; a first line outvotes a later correction;
+    "Judgement: correctly answered: no" is "correct".
+    """
+    found = list(_LEGACY.finditer(text))
+    if not found:
+        return None
+    line = text.find("\n", found[0].start())  # of two on the first line that has one, the original's greedy pattern takes the later
+    return [match.group(1) for match in found if line < 0 or match.start() < line][-1]
+
+
+class JudgeVerifier:
+    """LLM judge with the calls of ``Verifier``.
+
+    Args:
+        backend: ``TransformersBackend``, ``EndpointBackend`` (timeouts and retries are its own) or anything with ``complete`` and ``name``.
+        parser: ``fixed``, or ``legacy`` for the paper code's.
+        last_lines: lines of the response that the judge sees; the paper's 20.
+        template: prompt with ``{reference}`` and ``{response}``; a micro judge has a smaller vocabulary.
+
+    Not sent, and without an answer: blank and truncated outputs. The version holds a hash of model name, prompt and lines. ``unparsable`` counts
+    judgements without a label, which are wrong. Raises ValueError for a parameter out of range.
+    """
+
+    def __init__(self, backend: Backend, *, parser: str = "fixed", last_lines: int = LAST_LINES, template: str = TEMPLATE) -> None:
+        parsers = {"fixed": parse_fixed, "legacy": parse_legacy}
+        if parser not in parsers:
+            raise ValueError(f"judge parser {parser!r} does not exist; choose one of {', '.join(parsers)}")
+        if last_lines < 1:
+            raise ValueError(f"last_lines={last_lines}: at least 1")
+        if "{reference}" not in template or "{response}" not in template:
+            raise ValueError("the judge's template needs {reference} and {response}")
+        self.backend, self.parse, self.last_lines, self.template = backend, parsers[parser], last_lines, template
+        identity = json.dumps([backend.name, template, last_lines, MAX_CHARS])
+        self.version = f"judge-{VERSION}-{parser}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+        self.unparsable = 0
+
+    def __enter__(self) -> JudgeVerifier:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the backend."""
+        self.backend.close()
+
+    def check_gold(self, gold: str, *, task: str = "math", question_id: str | None = None) -> None:
+        """Raises GoldError for an empty reference (prose is fine, it is what a judge is for), ValueError for an unknown task."""
+        check_task(task)
+        if not gold.strip():
+            raise GoldError((f"question {question_id}: " if question_id else "") + "the reference answer is empty")
+
+    def verify(self, gold: str, output: str, *, task: str = "math", kind: str = "full", truncated: bool = False) -> JudgeVerdict:
+        """Verdict on one output. Raises GoldError, ValueError as ``Verifier.verify``, and JudgeError where the judge cannot be asked."""
+        return self.verify_batch([gold], [output], task=task, kind=kind, truncated=[truncated])[0]
+
+    def verify_batch(
+        self,
+        golds: Sequence[str],
+        outputs: Sequence[str],
+        *,
+        task: str | Sequence[str] = "math",
+        kind: str = "full",
+        truncated: Sequence[bool] | None = None,
+    ) -> list[JudgeVerdict]:
+        """One verdict an output, in order; equal prompts are asked once. Raises as ``verify``, and ValueError where the lengths differ."""
+        tasks = [task] * len(golds) if isinstance(task, str) else list(task)
+        cut = [False] * len(golds) if truncated is None else list(truncated)
+        if not len(golds) == len(outputs) == len(tasks) == len(cut):
+            raise ValueError(f"{len(golds)} golds, {len(outputs)} outputs, {len(tasks)} tasks, {len(cut)} truncated: one of each a sample")
+        check_kind(kind)
+        start = time.perf_counter()
+        prompts: list[str | None] = []
+        for gold, output, name, short in zip(golds, outputs, tasks, cut, strict=True):
+            self.check_gold(gold, task=name)
+            ask = output.strip() and not short
+            prompts.append(judge_prompt(gold, output, last_lines=self.last_lines, template=self.template) if ask else None)
+        questions = list(dict.fromkeys(prompt for prompt in prompts if prompt is not None))
+        texts = dict(zip(questions, self.backend.complete(questions), strict=True)) if questions else {}
+        seconds = (time.perf_counter() - start) / max(1, len(prompts))
+        verdicts = []
+        for prompt, output, short in zip(prompts, outputs, cut, strict=True):
+            if prompt is None:
+                reason = "truncated" if short else "empty output"
+                verdicts.append(JudgeVerdict(False, None, "no answer", reason, seconds, self.version))
+            else:
+                verdicts.append(self._read(texts[prompt], output, seconds))
+        return verdicts
+
+    def _read(self, text: str, output: str, seconds: float) -> JudgeVerdict:
+        label = self.parse(text)
+        if label is None:
+            self.unparsable += 1
+        # A judge says whether, not what: the extracted answer is the last line it was shown.
+        answered = label is not None and label.lower() != "not_found"
+        shown = output.rstrip().rsplit("\n", 1)[-1][-2_000:] if answered else None
+        reason = "" if label == "correct" else "unparsable judgement" if label is None else f"judged {label}"
+        rule = "no answer" if label is not None and not answered else "judge"
+        return JudgeVerdict(label == "correct", shown, rule, reason, seconds, self.version, text)
+
+
+class TransformersBackend:
+    """A model in this process, greedy.
+
+    Args:
+        model: any ``AutoModelForCausalLM``. tokenizer: its own; the chat template is used if there is one.
+        batch_size: prompts generated together. max_new_tokens: of a judgement; the paper's 1024.
+        name: of the model, for the version; the path it was loaded from by default.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, batch_size: int = 16, max_new_tokens: int = 1024, name: str | None = None) -> None:
+        self.model, self.tokenizer, self.batch_size, self.max_new_tokens = model, tokenizer, batch_size, max_new_tokens
+        self.name = name or getattr(model.config, "_name_or_path", "") or type(model).__name__
+
+    @classmethod
+    def load(cls, path: str, batch_size: int = 16, max_new_tokens: int = 1024) -> TransformersBackend:
+        """From a checkpoint folder. Raises ``repro.config.ConfigError`` where it cannot be loaded."""
+        from repro.models.load import load_model, load_tokenizer
+
+        return cls(load_model(path), load_tokenizer(path), batch_size, max_new_tokens, path)
+
+    def complete(self, prompts: Sequence[str]) -> list[str]:
+        """One text a prompt. Raises ValueError for a prompt that does not fit the model's context."""
+        from repro.models.generate import generate
+        from repro.models.load import encode_chat
+
+        tokenizer = self.tokenizer
+        ids = [encode_chat(tokenizer, p) if tokenizer.chat_template else tokenizer(p)["input_ids"] for p in prompts]
+        room = getattr(self.model.config, "max_position_embeddings", None)
+        longest = max(map(len, ids), default=0) + self.max_new_tokens
+        if room and longest > room:
+            raise ValueError(f"judge {self.name}: prompt and judgement take {longest} tokens, the context has {room}; lower last_lines")
+        pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+        ends = SimpleNamespace(eos_token_id=tokenizer.eos_token_id, pad_token_id=pad)
+        out = generate(self.model, ends, ids, max_tokens=self.max_new_tokens, temperature=0, top_p=1, seed=0, batch_size=self.batch_size)
+        return tokenizer.batch_decode(out, skip_special_tokens=True)
+
+    def close(self) -> None:
+        """Nothing to close: the model is the caller's."""
+
+
+class EndpointBackend:
+    """A vLLM or other OpenAI-compatible chat endpoint, greedy, asked with the standard library alone.
+
+    Args:
+        url: base, such as ``http://host:8000/v1``. model: name the endpoint serves.
+        api_key_env: environment variable with the key, read at each call and kept nowhere; None for no key.
+        timeout: seconds for one whole answer. retries: further tries after a timeout, a refused connection, 408, 429, a 5xx or a reply that is
+            not the expected JSON. backoff: seconds before the first retry, doubled each time, at most 30.
+        concurrency: requests at a time. max_tokens: of a judgement.
+
+    Raises ValueError for a parameter out of range or a key that is not set.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        model: str,
+        api_key_env: str | None = None,
+        timeout: float = 120.0,
+        retries: int = 4,
+        concurrency: int = 16,
+        max_tokens: int = 1024,
+        backoff: float = 0.5,
+    ) -> None:
+        if urlparse(url).scheme not in ("http", "https") or not urlparse(url).hostname:
+            raise ValueError(f"judge url {url!r}: an http or https address such as http://localhost:8000/v1")
+        for name, value, least in (
+            ("timeout", timeout, 1e-3),
+            ("retries", retries, 0),
+            ("concurrency", concurrency, 1),
+            ("backoff", backoff, 0),
+        ):
+            if not least <= value < float("inf"):
+                raise ValueError(f"judge {name}={value}: at least {least}")
+        if api_key_env and not os.environ.get(api_key_env):
+            raise ValueError(f"the judge's api_key_env names {api_key_env}, and that environment variable is not set")
+        self.url, self.name, self.api_key_env, self.timeout = url.rstrip("/"), model, api_key_env, timeout
+        self.retries, self.concurrency, self.max_tokens, self.backoff = retries, concurrency, max_tokens, backoff
+
+    def complete(self, prompts: Sequence[str]) -> list[str]:
+        """One text a prompt, in order. Raises JudgeError as soon as one prompt has no answer after its retries."""
+        stop = Event()  # one failure ends the others' waiting too
+        with ThreadPoolExecutor(max(1, min(self.concurrency, len(prompts)))) as threads:
+            jobs = [threads.submit(self._ask, prompt, stop) for prompt in prompts]
+            try:
+                wait(jobs, return_when=FIRST_EXCEPTION)
+                failed = next((job for job in jobs if job.done() and job.exception()), None)
+                return [failed.result()] if failed else [job.result() for job in jobs]
+            finally:
+                stop.set()
+                threads.shutdown(wait=False, cancel_futures=True)
+
+    def close(self) -> None:
+        """Nothing stays open between calls."""
+
+    def _ask(self, prompt: str, stop: Event) -> str:
+        body = {
+            "model": self.name,
+            "messages": [{"role": "user", "content": prompt}],
+            "temperature": 0,
+            "top_p": 1,
+            "max_tokens": self.max_tokens,
+        }
+        for attempt in range(self.retries + 1):
+            try:
+                return self._post(json.dumps(body).encode())
+            except HTTPError as error:
+                failure = f"HTTP {error.code} {error.reason}"
+                if error.code not in (408, 429) and error.code < 500:  # the same question would be refused again
+                    raise JudgeError(f"judge endpoint {self.url} refuses the request: {failure}") from None
+            except TimeoutError:
+                failure = f"no answer within {self.timeout:g} s"
+            except (URLError, HTTPException, OSError) as error:
+                reason = getattr(error, "reason", error)
+                failure = f"no answer within {self.timeout:g} s" if isinstance(reason, TimeoutError) else f"{reason}"
+            except (ValueError, LookupError, TypeError) as error:
+                failure = f"a reply that is not a chat completion ({type(error).__name__}: {error})"
+            if attempt < self.retries and stop.wait(min(30.0, self.backoff * 2**attempt)):
+                break
+        raise JudgeError(f"judge endpoint {self.url} failed {attempt + 1} times, last: {failure}")
+
+    def _post(self, body: bytes) -> str:
+        headers = {"Content-Type": "application/json"}
+        if self.api_key_env:
+            headers["Authorization"] = f"Bearer {os.environ.get(self.api_key_env, '')}"
+        local = urlparse(self.url).hostname in ("localhost", "127.0.0.1", "::1")  # a proxy set for the outside must not swallow it
+        opener = build_opener(ProxyHandler({})) if local else build_opener()
+        deadline = time.monotonic() + self.timeout
+        reply = b""
+        with opener.open(Request(f"{self.url}/chat/completions", body, headers), timeout=self.timeout) as response:
+            while chunk := response.read1(65_536):  # the socket's own timeout starts anew with every byte
+                reply += chunk
+                if time.monotonic() > deadline:
+                    raise TimeoutError
+                if len(reply) > MAX_REPLY:
+                    raise ValueError(f"more than {MAX_REPLY} bytes")
+        text = json.loads(reply)["choices"][0]["message"]["content"]
+        if not isinstance(text, str):
+            raise TypeError("the message has no text")
+        return text
