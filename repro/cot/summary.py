@@ -17,6 +17,7 @@ from repro.cot.behaviours import BEHAVIOURS, count_behaviours
 from repro.cot.coding import has_fence
 from repro.cot.keywords import SELF_VALIDATION, count_branching, count_keywords
 from repro.cot.repetition import WORD_NGRAM, word_share
+from repro.cot.segment import steps
 from repro.cot.text import fold, responses, token_counts
 
 COUNTS = (*SELF_VALIDATION, "branching", *BEHAVIOURS)  # columns of ``profile`` that are numbers of hits
@@ -32,7 +33,7 @@ def profile(texts: Iterable[str], *, tokens: Sequence[int] | None = None, ngram_
         ngram_size: of the repetition measure, in words.
 
     Returns:
-        Arrays [responses]: ``length`` (tokens, or words without ``tokens``), the five self-validation words, ``branching`` and the four
+        Arrays [responses]: ``length`` (tokens, or words without ``tokens``), ``steps``, the five self-validation words, ``branching`` and the four
         behaviours (int64, hits; paper sections 5.2, 4.5 and repro.cot.behaviours), ``repetition`` (share of words in repeated n-grams),
         ``coding`` (bool).
 
@@ -40,18 +41,20 @@ def profile(texts: Iterable[str], *, tokens: Sequence[int] | None = None, ngram_
         ValueError: an entry that is not text, ``tokens`` of another size.
     """
     counts: list[list[int]] = []
-    words, repetition, coding = [], [], []
+    words, cuts, repetition, coding = [], [], [], []
     for text in responses(texts):
         folded = fold(text)
         split = folded.split()
         counts.append([*count_keywords(folded), count_branching(folded), *count_behaviours(folded)])
         words.append(len(split))
+        cuts.append(len(steps(text)))
         repetition.append(word_share(split, ngram_size))
         coding.append(has_fence(folded))
     hits = np.array(counts, dtype=np.int64).reshape(-1, len(COUNTS))
     length = np.array(words, dtype=np.int64) if tokens is None else token_counts(tokens, len(words))
     return {
         "length": length,
+        "steps": np.array(cuts, dtype=np.int64),
         **{name: hits[:, column] for column, name in enumerate(COUNTS)},
         "repetition": np.array(repetition, dtype=float),
         "coding": np.array(coding, dtype=bool),
@@ -62,7 +65,7 @@ def summarise(measures: Profile) -> dict[str, float]:
     """Means of a profile over its responses.
 
     Returns:
-        ``responses``, ``mean_length``, ``repetition`` and ``coding`` (shares), and for every count ``<name>_share`` (of responses with at
+        ``responses``, ``mean_length``, ``mean_steps``, ``repetition`` and ``coding`` (shares), and for every count ``<name>_share`` (of responses with at
         least one hit), ``<name>_per_response`` and ``<name>_per_1k`` (all hits over all tokens, so long responses weigh more; nan where
         there is no token).
 
@@ -73,7 +76,7 @@ def summarise(measures: Profile) -> dict[str, float]:
     if not size:
         raise ValueError("no responses: there is nothing to average")
     total = float(measures["length"].sum())
-    result = {"responses": float(size), "mean_length": total / size}
+    result = {"responses": float(size), "mean_length": total / size, "mean_steps": float(measures["steps"].mean())}
     for name in COUNTS:
         hits = measures[name]
         result[f"{name}_share"] = float((hits > 0).mean())
