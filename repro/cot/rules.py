@@ -262,7 +262,7 @@ ENUMERATION = (
         rf" (?:all|each|every|both|the (?:different|various|possible))(?: of the| the| possible| remaining)? (?:{_THINGS}|one)\b",
     ),
     # Values tried one after another: "try n = 3".
-    _rule("try value", "try|trying|test|testing|check|checking", rf"(?: if| for| with| whether)?{_VALUE}"),
+    _rule("try value", "try|trying|test|testing|check|checking", rf"(?: if| for| whether)?{_VALUE}"),
     # A line for each value: "For n = 2: ...". Its colon tells it from solving.
     _rule("value line", "for|if|when", rf"{_VALUE}(?: ?\\\)|\$)?:"),
     # Lists made to be complete.
