@@ -109,7 +109,7 @@ def _refuse_duplicates(question: np.ndarray, sample: np.ndarray) -> None:
     if same.any():
         at = order[int(same.argmax())]
         raise ValueError(
-            f"question {question[at]!r} has sample {sample[at]} twice: records of several arms, seeds or checkpoints are mixed, choose one first"
+            f"question '{question[at]}' has sample {sample[at]} twice: records of several arms, seeds or checkpoints are mixed, choose one first"
         )
 
 
@@ -134,7 +134,7 @@ def first_k(records: Any, k: int | None) -> np.ndarray:
 def _enough(names: np.ndarray, count: np.ndarray, k: int) -> None:
     if (count < k).any():
         at = int((count < k).argmax())
-        raise ValueError(f"question {names[at]!r} has {count[at]} samples, {k} are needed: generate the missing ones or choose a smaller k")
+        raise ValueError(f"question '{names[at]}' has {count[at]} samples, {k} are needed: generate the missing ones or choose a smaller k")
 
 
 def clustered_se(values: np.ndarray, clusters: np.ndarray) -> float:
@@ -174,7 +174,7 @@ def avg_at_k(records: Any, k: int | None = None, *, cluster: str | None = None) 
     labels = np.array([str(value) for value in group[0]])
     if (labels != labels[first][index]).any():
         at = int((labels != labels[first][index]).argmax())
-        raise ValueError(f"question {question[at]!r} is in two clusters of {cluster}")
+        raise ValueError(f"question '{question[at]}' is in two clusters of {cluster}")
     from scipy.stats import t
 
     mean, se = _mean(means), clustered_se(means, labels[first])
