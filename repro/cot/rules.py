@@ -84,7 +84,7 @@ VERIFICATION = (
         after="this|that|which|it|also|result|answer",
         unless="if it |if this |if that ",
     ),
-    _rule("agrees", "that matches|this matches|it matches|and it matches|yes, it matches", r"(?=[.,!;)\n])"),
+    _rule("agrees", "that matches|this matches|it matches|which matches", r"(?=[.,!;)\n])"),
     _rule("same", "same answer|same result|same value", r" (?:as (?:before|above|earlier|i|we)|again|either way|both ways|i got|we got)\b"),
     _rule("both ways", "both methods|both approaches|both ways", r" (?:give|agree|yield|lead to|produce|match)\b"),
     # "That checks out." ends its clause; "checks out three books" goes on.
@@ -104,7 +104,8 @@ VERIFICATION = (
     _rule(
         "did i",
         "did i|have i|did we|have we",
-        r" (?:make|made|miss|missed|forget|forgotten|overlook|overlooked|do|done|use|used|account|accounted|consider|considered)\b[^.!?\n]{0,60}\?",
+        r" (?:make|made|miss|missed|misread|misinterpret|misunderstand|miscalculate"
+        r"|forget|forgotten|overlook|overlooked|do|done|use|used|account|accounted|consider|considered)\b[^.!?\n]{0,60}\?",
     ),
     _rule(
         "see if it fits",
@@ -159,7 +160,7 @@ BACKTRACKING = (
         "slip",
         "i messed up|i misread|i misinterpreted|i misunderstood|i miscalculated|i miscounted|i mixed up|i was wrong|i overlooked|i forgot",
         r"(?= |[.,;:!)\n]|$)",
-        unless="if |whether |case |that |unless |where |didn't think ",
+        unless="if |whether |case |that |unless |where |did ",
     ),
     _rule("slip", "oops|scratch that|strike that|on second thought|back to the drawing board|let me correct", unless="until "),
     # A blind alley is the chain's own only if it says so; streets have dead ends too.
@@ -169,7 +170,7 @@ BACKTRACKING = (
         "restart",
         "let|should|need to|have to|i'll|better",
         rf"(?: me|'s| us)?{_ADVERBS} (?:start over|start again|start from scratch|restart|go back|backtrack|step back|take a step back|redo|retry"
-        r"|rethink|re-think|reconsider|re-?examine|revisit|re-?evaluate|back up|try again|try something else|correct (?:that|this|my)|fix (?:that|this|my))\b",
+        r"|rethink|re-think|reconsider|re-?assess|re-?examine|revisit|re-?evaluate|back up|try again|try something else|correct (?:that|this|my)|fix (?:that|this|my))\b",
         unless="don't |not |n't |no ",
     ),
     # Another approach taken. With a purpose of checking it is verification; "another approach would be" only branches.
@@ -189,6 +190,9 @@ BACKTRACKING = (
     _rule("abandon", "i'll abandon|let's abandon|let me abandon|abandon this|give up on this|let's discard|discard this"),
 )
 
+_DEEDS = (
+    "find|compute|calculate|determine|simplify|solve|combine|expand|express|rewrite|set up|identify|isolate|subtract|factor|convert|define"
+)
 _ACTOR = r"(?:(?:i|we)(?:'ll| will| need to| should| have to| must| want to|'d like to|'m going to)|let's|let me|let us)"
 
 SUBGOAL = (
@@ -198,6 +202,14 @@ SUBGOAL = (
         "sequence",
         "first|firstly|next|now|second|secondly|finally|then|after that|lastly|to start|to begin",
         rf",? {_ACTOR}(?: also| first| just| now)? (?!(?:see|think|say|check|verify|double|recall|remember|be|me|assume|suppose|try|make sure)\b)[a-z]",
+    ),
+    # The same as a command to oneself: "first, combine like terms". Without its comma it may be a noun's adjective.
+    _rule("command", "first|firstly|next|now|finally|then", rf", (?:{_DEEDS})\b"),
+    # The thing wanted named in front: "to find the height, we first need the base".
+    _rule(
+        "means",
+        "to determine|to find|to solve|to compute|to calculate|to show|to prove|to answer",
+        r" [^.,!?\n]{1,80}, (?:i|we)(?:'ll| will)? ?(?:first )?(?:need|must|should|have to|can first|first)\b",
     ),
     # "Step 3: ..." as a heading. A step of a staircase has no colon.
     _rule("step", "step", r" \d{1,2}(?::|\.(?=[ \n*])|\)|\*\*| [-–—])", unless="in |from |of |by |with |and |to "),

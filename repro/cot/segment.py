@@ -56,7 +56,11 @@ def paragraphs(text: str) -> list[Span]:
 
 def sentences(text: str) -> list[Span]:
     """(start, end) of every sentence. In order, disjoint, only white space outside."""
-    return _spans(text, [match.end() for match in SENTENCE_END.finditer(fold(text))])
+    return _sentences(fold(text))
+
+
+def _sentences(folded: str) -> list[Span]:
+    return _spans(folded, [match.end() for match in SENTENCE_END.finditer(folded)])
 
 
 def steps(text: str) -> list[Span]:
@@ -64,10 +68,14 @@ def steps(text: str) -> list[Span]:
 
     In order, disjoint, only white space outside. Inside a fenced code block nothing opens a step.
     """
-    folded = fold(text)
+    return folded_steps(fold(text))
+
+
+def folded_steps(folded: str) -> list[Span]:
+    """``steps`` of a folded text."""
     joined: list[Span] = []
     fences, scanned, last = 0, 0, 0
-    for start, end in sentences(text):
+    for start, end in _sentences(folded):
         fences += folded.count("```", scanned, start)
         scanned = start
         opens = folded.count("\n", last, start) > 1 or _MARKER.match(folded, start)

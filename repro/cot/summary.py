@@ -17,7 +17,7 @@ from repro.cot.behaviours import BEHAVIOURS, count_behaviours
 from repro.cot.coding import has_fence
 from repro.cot.keywords import SELF_VALIDATION, count_branching, count_keywords
 from repro.cot.repetition import WORD_NGRAM, word_share
-from repro.cot.segment import steps
+from repro.cot.segment import folded_steps
 from repro.cot.text import fold, responses, token_counts
 
 COUNTS = (*SELF_VALIDATION, "branching", *BEHAVIOURS)  # columns of ``profile`` that are numbers of hits
@@ -47,7 +47,7 @@ def profile(texts: Iterable[str], *, tokens: Sequence[int] | None = None, ngram_
         split = folded.split()
         counts.append([*count_keywords(folded), count_branching(folded), *count_behaviours(folded)])
         words.append(len(split))
-        cuts.append(len(steps(text)))
+        cuts.append(len(folded_steps(folded)))
         repetition.append(word_share(split, ngram_size))
         coding.append(has_fence(folded))
     hits = np.array(counts, dtype=np.int64).reshape(-1, len(COUNTS))

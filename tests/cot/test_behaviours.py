@@ -30,6 +30,7 @@ CASES = [
     ("wait, this doesn't hold when p = 2. so let me go back to the factorisation.", 0, 2, 0, 0),
     ("Actually, no. On second thought, the order matters here.", 0, 2, 0, 0),
     ("Hmm, wait -- i forgot to carry the minus sign.", 0, 1, 0, 0),
+    ("Did I misread the table? 9 + 8 is not 18. Let me reassess.", 1, 1, 0, 0),
     # Subgoal setting
     ("First, I need to find the slope of the line. Then I'll compute the intercept.", 0, 0, 2, 0),
     ("Okay, let's break this problem down into smaller parts.", 0, 0, 1, 0),
@@ -37,6 +38,7 @@ CASES = [
     ("It suffices to show that the sequence is bounded. Our goal is to find a uniform constant.", 0, 0, 2, 0),
     ("Before I can use the formula, I need to determine the radius.", 0, 0, 1, 0),
     ("Next, let's calculate the discriminant.", 0, 0, 1, 0),
+    ("To find the height of the cone, we first need its radius. First, combine like terms.", 0, 0, 2, 0),
     # Enumeration
     ("Case 1: n is even. Then n = 2m.\nCase 2: n is odd.", 0, 0, 0, 2),
     ("Let me list all the divisors of 36: 1, 2, 3, 4, 6, 9, 12, 18, 36.", 0, 0, 0, 1),
@@ -60,6 +62,7 @@ CASES = [
     ("The tree is a dead end street's only shade; the road is the wrong way.", 0, 0, 0, 0),
     ("We are asked to verify that f is continuous. There is no need to double-check.", 0, 0, 0, 0),
     ("Substituting u = x^2 we get an easier integral, and x = 3 follows.", 0, 0, 0, 0),
+    ("To find him, we went home, and then, finding nothing, we left. The next term is the first of the now smaller list.", 0, 0, 0, 0),
     ("Try the soup, then list the wine. I can't wait, actually.", 0, 0, 0, 0),
     ("It makes sense to divide by two, and the answer is a step up from 7.", 0, 0, 0, 0),
 ]
