@@ -71,7 +71,8 @@ class ModelConfig:
 @dataclass
 class DataConfig:
     name: str = MISSING
-    split: str = MISSING  # train | web (noisy references)
+    split: str = MISSING  # train | web (noisy references): the micro world; file: prompts of data.file
+    file: str | None = MISSING  # JSONL or Parquet with problem and answer, below REPRO_DATA_DIR
     train_size: int = MISSING  # problems in the train set
     seed: int = MISSING  # draws the problems; splits stay disjoint whatever it is
 
@@ -445,7 +446,15 @@ def validate(config: DictConfig) -> None:
         keys = ("samples_per_problem", "epochs", "batch_size", "learning_rate", "max_length", "save_steps")
         _finite_positive(config, *(f"sft.{key}" for key in keys))
         _shares(config, "sft.warmup", "sft.min_learning_rate")
-    _require(config.data.split in ("train", "web"), "data.split", config.data.split, "choose train or web")
+    _require(config.data.split in ("train", "web", "file"), "data.split", config.data.split, "choose train, web or file")
+    if config.data.split == "file":
+        _require(config.data.file is not None, "data.file", None, "data.split=file needs one")
+        _require(
+            config.model.path is not None,
+            "model.path",
+            None,
+            "prompts from a file need a model that can read them: give a folder or hub id",
+        )
     limit = 100_000  # a draw of distinct problems beyond it would take long
     _require(config.data.train_size <= limit, "data.train_size", config.data.train_size, f"it must be at most {limit}")
     _validate_rl(config)

@@ -8,6 +8,7 @@ import re
 from hydra.errors import HydraException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
+from evals.files import BenchmarkError
 from repro.config import ConfigError
 from repro.data.world import SplitError
 from repro.store import StoreError
@@ -18,7 +19,7 @@ def explain(error: BaseException) -> str | None:
 
     Hydra wraps OmegaConf's errors, and wraps a failed interpolation of a resolver once more; the innermost says what is wrong.
     """
-    if isinstance(error, (ConfigError, StoreError, SplitError)):
+    if isinstance(error, (ConfigError, StoreError, SplitError, BenchmarkError)):
         return str(error)
     if isinstance(error, ValueError) and "Config group override must be" in str(error):
         return "a group cannot be null: choose one of its choices (python -m repro --help), e.g. rl=none"

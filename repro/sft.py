@@ -58,6 +58,10 @@ def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[
     from trl import SFTConfig, SFTTrainer
 
     sft = config["sft"]
+    if config["data"]["split"] == "file":
+        raise ConfigError(
+            "data.split=file has prompts and answers but no chains of thought to imitate; use sft=none and model.path=<an SFT checkpoint>"
+        )
     tokenizer, model = load_tokenizer(start), load_model(start, training=True)
     if sft["style"] == "judge":  # the judge's own words
         tokenizer.add_tokens(list(judge.WORDS))

@@ -91,7 +91,7 @@ def test_choices_reach_the_cell() -> None:
         (["model.path=.", "eval.max_tokens=-1"], "eval.max_tokens=-1"),
         (["threads=100000"], "threads=100000"),
         (["threads=0"], "threads=0"),
-        (["verifier.name=foo"], "verifier.name='foo'"),
+        (["verifier.kind=foo"], "verifier.kind='foo'"),
         (["model.name=a/b"], "model.name='a/b'"),
         (["reward.name=../x"], "reward.name='../x'"),
         (["experiment_name=a b"], "experiment_name='a b'"),

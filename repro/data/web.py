@@ -38,12 +38,16 @@ def draw_item(seed: int, index: int) -> Item:
     return Item(problem, rng.choice([a for a in answers if a != problem.answer]), noise)
 
 
-def train_items(split: str, size: int, seed: int) -> list[Item]:
-    """The train set that a configuration names: ``train`` (clean) or ``web``, distinct problems.
+def train_items(split: str, size: int, seed: int, file: str | None = None) -> list[Item]:
+    """The train set that a configuration names: ``train`` (clean) or ``web``, distinct problems; or the prompts of ``file``.
 
     Raises:
-        SplitError: ``train`` does not hold ``size`` distinct problems.
+        SplitError: ``train`` does not hold ``size`` distinct problems. ConfigError: ``file`` cannot be used.
     """
+    if split == "file":
+        from repro.data.prompts import load_problems
+
+        return [Item(p, p.answer, "file") for p in load_problems(file, size)]
     if split == "train":
         return [Item(p, p.answer, "clean") for p in problems("train", size, seed)]
     found: dict[str, Item] = {}

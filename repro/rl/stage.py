@@ -103,7 +103,7 @@ def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[
     rl, data = config["rl"], config["data"]
     tokenizer = load_tokenizer(start)
     tokenizer.padding_side = "left"
-    items = train_items(data["split"], data["train_size"], data["seed"])
+    items = train_items(data["split"], data["train_size"], data["seed"], data["file"])
     rows = {
         "prompt": [[{"role": "user", "content": item.problem.prompt()}] for item in items],
         "gold": [item.reference for item in items],
