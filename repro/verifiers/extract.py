@@ -19,35 +19,40 @@ from dataclasses import dataclass
 MAX_OUTPUT = 65_536  # characters from the end of an output that are looked at
 HEAD = 1_000_000  # characters searched for the start of an invented next problem
 MAX_ANSWER = 2_000
-_BOX = re.compile(r"(?:\\+|\x08)(?:boxed|fbox)(?![a-zA-Z])\s*")
+# Blanks are bounded in every pattern, so that a run of a million of them costs no more than a run of nine.
+_BOX = re.compile(r"(?:\\{1,4}|\x08)(?:boxed|fbox)(?![a-zA-Z])\s{0,9}")
 _BRACES = re.compile(r"\\\\|\\[{}]|[{}]")
 _THINK_OPEN = re.compile(r"<(?:think|thinking|thought)>", re.I)
 _THINK_CLOSE = re.compile(r"</(?:think|thinking|thought)>", re.I)
 _TURN = ("<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>", "</s>", "<|start_header_id|>")
 _NEXT_PROBLEM = re.compile(
-    r"\n\s*(?:#+\s*|\*\*)?(?:Problem|Question|Q|Exercise|Instruction|Human|User)(?:\s*\d+)?\s*(?:\*\*)?\s*[:.](?!\s*\\boxed)"
-    r"|\n\s*(?:#+\s*)(?:Problem|Question|Instruction)\b"
+    r"\n[ \t]{0,9}(?:#+\s{0,9}|\*\*)?(?:Problem|Question|Q|Exercise|Instruction|Human|User)(?:\s{0,9}\d+)?\s{0,9}(?:\*\*)?\s{0,9}[:.](?!\s{0,9}\\boxed)"
+    r"|\n[ \t]{0,9}(?:#+\s{0,9})(?:Problem|Question|Instruction)\b"
 )
-_ANSWERED = re.compile(r"boxed\s*\{|answer is|answer:|####|\nA:", re.I)
+_ANSWERED = re.compile(r"boxed\s{0,9}\{|answer is|answer:|####|\nA:", re.I)
 _RETRACTED = re.compile(r"\b(?:wrong|wait|actually|instead|no|not|incorrect|mistake|rather|correction|hmm|but)\b", re.I)
-_FINAL = re.compile(r"final answer(?:\s+is|\s*:|\*\*\s*:)\s*(?:\*\*)?(?:\s*the\s+(?:final\s+)?answer\s+is\b)?\s*:?", re.I)
-_HOPE = re.compile(r"\s*\.?\s*I hope (?:it|this) is correct.*", re.I | re.S)
-_ANSWER_IS = re.compile(
-    r"\banswer(?:\s+(?:to|for|of)\s[^.\n:]{0,80})?\s*(?:is|=|:|\*\*:|would be|must be)"
-    r"(?:\s+(?:therefore|thus|then|just|simply|simplified to))?\s*:?",
+_FINAL = re.compile(
+    r"final answer(?:\s{1,9}is|\s{0,9}:|\*\*\s{0,9}:)\s{0,9}(?:\*\*)?(?:\s{0,9}the\s{1,9}(?:final\s{1,9})?answer\s{1,9}is\b)?\s{0,9}:?",
     re.I,
 )
-_HASHES = re.compile(r"####[ \t]*([^\n]+)")
-_A_LINE = re.compile(r"(?:^|\n)[ \t]*A:[ \t]*([^\n]+)")
-_TAGGED = re.compile(r"<answer>\s*(.{0,2000}?)\s*</answer>", re.I | re.S)
+_HOPE = re.compile(r"\s{0,9}\.?\s{0,9}I hope (?:it|this) is correct.*", re.I | re.S)
+_ANSWER_IS = re.compile(
+    r"\banswer(?:\s{1,9}(?:to|for|of)\s[^.\n:]{0,80})?\s{0,9}(?:is|=|:|\*\*:|would be|must be)"
+    r"(?:\s{1,9}(?:therefore|thus|then|just|simply|simplified to))?\s{0,9}:?",
+    re.I,
+)
+_HASHES = re.compile(r"####[ \t]{0,9}([^\n]+)")
+_A_LINE = re.compile(r"(?:^|\n)[ \t]{0,9}A:[ \t]{0,9}([^\n]+)")
+_TAG = "<answer>", "</answer>"
 _BARE = re.compile(r"[^\n]{1,120}")
 _FORMULA = re.compile(r"\$\$?([^$]{1,500})\$\$?|\\\(([^\n]{1,500}?)\\\)|\\\[(.{1,500}?)\\\]", re.S)
-_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:\s*/\s*\d+)?%?|-?\.\d+")
+_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:\s{0,9}/\s{0,9}\d+)?%?|-?\.\d+")
 _LETTER_IS = re.compile(
-    r"\b(?:[Aa]nswer|ANSWER|[Cc]hoice|[Oo]ption)\b(?:[^.\n:]{0,40}?\b(?:is|are|be))?[ \t]*(?:definitely|likely|probably|therefore|clearly|thus)?[ \t]*[:=]?[ \t\n]*"
-    r"(?:\*\*|\$|\"|'|“|\\text\{|\\boxed\{|option |choice )*(?:\(([A-Za-z])\)|([A-Z])(?![A-Za-z0-9'’]))"
+    r"\b(?:[Aa]nswer|ANSWER|[Cc]hoice|[Oo]ption)\b(?:[^.\n:]{0,40}?\b(?:is|are|be))?"
+    r"[ \t]{0,9}(?:definitely|likely|probably|therefore|clearly|thus)?[ \t]{0,9}[:=]?[ \t\n]{0,9}"
+    r"(?:\*\*|\$|\"|'|“|\\text\{|\\boxed\{|option |choice ){0,4}(?:\(([A-Za-z])\)|([A-Z])(?![A-Za-z0-9'’]))"
 )
-_MORE_LETTERS = re.compile(r"[)\]\"'*]*\s*(?:,\s*(?:or|and)?|or|and|/|&)\s*\(?[A-J]\)?(?![A-Za-z'’])")
+_MORE_LETTERS = re.compile(r"[)\]\"'*]*\s{0,9}(?:,\s{0,9}(?:or|and)?|or|and|/|&)\s{0,9}\(?[A-J]\)?(?![A-Za-z'’])")
 
 
 @dataclass(frozen=True)
@@ -142,7 +147,7 @@ def _joined(text: str, found: list[tuple[int, int, str]]) -> tuple[str, ...]:
             break
         if len(re.findall(r"[a-z]{2,}", re.sub(r"\\[a-zA-Z]+", " ", between))) > 4:
             break
-        if re.search(r"(?:\b(?:and|or|thus|so)\b\s*){2,}", between):
+        if re.search(r"(?:\b(?:and|or|thus|so)\b\s{0,9}){2,}", between):
             break
         chain.insert(0, box)
         if len(chain) >= 20:
@@ -172,7 +177,9 @@ def extract(output: str, *, task: str = "math", kind: str = "full", fallback: bo
 
 
 def _at(text: str, start: int, end: int, rule: str, parts: tuple[str, ...] = ()) -> Extraction:
-    return Extraction(text[start:end].strip(), start, end, rule, True, parts)
+    answer = text[start:end].strip()
+    start = text.find(answer, start)
+    return Extraction(answer, start, start + len(answer), rule, True, parts)
 
 
 def _mathematics(text: str, kind: str) -> Extraction:
@@ -187,9 +194,11 @@ def _mathematics(text: str, kind: str) -> Extraction:
             return _none("empty box")
         inner = box[0] + text[box[0] : box[1]].find(box[2])
         return Extraction(box[2].strip(), inner, inner + len(box[2]), "box", True, _joined(text, found))
-    tagged = list(_TAGGED.finditer(text)) if "<answer>" in text.lower() else []
-    if tagged:
-        return _at(text, *tagged[-1].span(1), "tag")
+    lower = text.lower() if _TAG[1] in text[-MAX_OUTPUT:].lower() else ""
+    closed = lower.rfind(_TAG[1])
+    opened = lower.rfind(_TAG[0], max(0, closed - MAX_ANSWER), max(0, closed))
+    if opened >= 0:
+        return _at(text, opened + len(_TAG[0]), closed, "tag")
     for pattern, rule in ((_HASHES, "hashes"), (_A_LINE, "answer line")):
         matches = list(pattern.finditer(text))
         if matches:
@@ -200,7 +209,12 @@ def _mathematics(text: str, kind: str) -> Extraction:
     if kind == "answer":
         return _bare_answer(text)
     stripped = text.strip()
-    if _BARE.fullmatch(stripped) and not re.search(r"[a-z]{2,}\s+[a-z]{2,}\s", stripped) and re.search(r"[\w]", stripped):
+    if (
+        "boxed" not in stripped
+        and _BARE.fullmatch(stripped)
+        and not re.search(r"[a-z]{2,}\s{1,9}[a-z]{2,}\s", stripped)
+        and re.search(r"[\w]", stripped)
+    ):
         start = text.find(stripped)
         return _at(text, start, start + len(stripped), "bare")
     return _none("box" if "boxed" in text else "no answer")
@@ -249,7 +263,7 @@ def _sentence(line: str) -> int:
             end = line.find(right, len(left))
             if end > 0:
                 rest = line[end + len(right) :]
-                joined = re.match(r"(?:\s*(?:,|and|or|,\s*and)\s*\$[^$\n]+\$)+", rest)
+                joined = re.match(r"(?:\s{0,9}(?:,|and|or|,\s{0,9}and)\s{0,9}\$[^$\n]+\$)+", rest)
                 return end + len(right) + (joined.end() if joined else 0)
     match = re.search(r"\n|[.!?](?=\s|$)|<\|", line)
     return match.start() if match else len(line)
