@@ -54,9 +54,14 @@ def _hits(folded: str, behaviour: str, words: set[str]) -> list[Hit]:
     return sorted(found)
 
 
-def count_behaviours(folded: str) -> list[int]:
-    """Sentences with a hit, for each of ``BEHAVIOURS``, in a folded text."""
-    words = set(WORD.findall(folded))
+def _words(pieces: list[str]) -> set[str]:
+    """The different words of a folded text that is split at white space. Pieces come back often, so each is read once only."""
+    return set(WORD.findall(" ".join(set(pieces))))
+
+
+def count_behaviours(folded: str, pieces: list[str]) -> list[int]:
+    """Sentences with a hit, for each of ``BEHAVIOURS``, in a folded text; ``pieces`` is it split at white space."""
+    words = _words(pieces)
     counts = []
     for behaviour in BEHAVIOURS:
         hits = _hits(folded, behaviour, words)
@@ -75,7 +80,9 @@ def behaviour_counts(texts: Sequence[str]) -> np.ndarray:
     Raises:
         ValueError: an entry that is not text.
     """
-    return np.array([count_behaviours(fold(text)) for text in responses(texts)], dtype=np.int64).reshape(-1, len(BEHAVIOURS))
+    return np.array([count_behaviours(folded, folded.split()) for folded in map(fold, responses(texts))], dtype=np.int64).reshape(
+        -1, len(BEHAVIOURS)
+    )
 
 
 def behaviour_hits(text: str) -> dict[str, list[Hit]]:
@@ -86,5 +93,5 @@ def behaviour_hits(text: str) -> dict[str, list[Hit]]:
     """
     (text,) = responses([text])
     folded = fold(text)
-    words = set(WORD.findall(folded))
+    words = _words(folded.split())
     return {behaviour: _hits(folded, behaviour, words) for behaviour in BEHAVIOURS}

@@ -140,7 +140,7 @@ BACKTRACKING = (
     _rule(
         "cannot be",
         "that can't|this can't|that cannot|this cannot|that doesn't|this doesn't|that does not|this does not|that isn't|this isn't",
-        r" (?:be (?:right|correct|true)|(?:seem|look|feel) (?:right|correct|quite right)|(?:make sense|add up)(?! unless)|right|correct|match)\b",
+        r" (?:be (?:right|correct|true)|(?:seem|look|feel) (?:right|correct|quite right)|make sense|add up(?! to )|right|correct|match)\b",
         unless=_OPEN,
     ),
     _rule(
@@ -276,7 +276,7 @@ ENUMERATION = (
     # Values tried one after another: "try n = 3".
     _rule("try value", "try|trying|test|testing|check|checking", rf"(?: if| for| whether)?{_VALUE}"),
     # A line for each value: "For n = 2: ...". Its colon tells it from solving.
-    _rule("value line", "for|if|when", rf"{_VALUE}(?: ?\\\)|\$)?:"),
+    _rule("value line", "for|if", rf"{_VALUE}(?: ?\\\)|\$)?:"),
     # Lists made to be complete.
     _rule(
         "list all",

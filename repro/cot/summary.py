@@ -45,7 +45,7 @@ def profile(texts: Iterable[str], *, tokens: Sequence[int] | None = None, ngram_
     for text in responses(texts):
         folded = fold(text)
         split = folded.split()
-        counts.append([*count_keywords(folded), count_branching(folded), *count_behaviours(folded)])
+        counts.append([*count_keywords(folded), count_branching(folded), *count_behaviours(folded, split)])
         words.append(len(split))
         cuts.append(len(folded_steps(folded)))
         repetition.append(word_share(split, ngram_size))

@@ -63,6 +63,7 @@ CASES = [
     ("We are asked to verify that f is continuous. There is no need to double-check.", 0, 0, 0, 0),
     ("Substituting u = x^2 we get an easier integral, and x = 3 follows.", 0, 0, 0, 0),
     ("To find him, we went home, and then, finding nothing, we left. The next term is the first of the now smaller list.", 0, 0, 0, 0),
+    ("The pair (3, 5) is out: this doesn't add up to 9. There is a delay when t = 0: nobody moves.", 0, 0, 0, 0),
     ("Try the soup, then list the wine. I can't wait, actually.", 0, 0, 0, 0),
     ("It makes sense to divide by two, and the answer is a step up from 7.", 0, 0, 0, 0),
 ]
@@ -132,3 +133,14 @@ def test_ten_megabytes_take_bounded_time(unit):
     small, large = seconds(text[: len(text) // 4]), seconds(text)
     assert large < max(0.5, 10 * small)
     assert large < 10
+
+
+def test_no_rule_is_slow_on_a_text_made_of_its_own_beginnings():
+    from repro.cot.rules import RULES
+
+    for rule in (rule for rules in RULES.values() for rule in rules):
+        for _, anchor, _ in rule.patterns:
+            unit = f"{anchor} we a b c just now "
+            start = time.process_time()
+            behaviour_counts([unit * (50_000 // len(unit))])
+            assert time.process_time() - start < 1, (rule.name, anchor)

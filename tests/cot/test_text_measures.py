@@ -181,7 +181,7 @@ def test_refusals(call, message):
         call()
 
 
-@pytest.mark.parametrize("unit", ["Wait, let me check n = 3. ", "wait", "\n", "é", "a b\n\n"])
+@pytest.mark.parametrize("unit", ["Wait, let me check n = 3. ", "wait", "\n", "é"])
 def test_a_response_of_ten_megabytes(unit):
     start = time.process_time()
     profile([unit * (10_000_000 // len(unit.encode()))])
