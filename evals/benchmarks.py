@@ -242,14 +242,8 @@ _MATH = {"problem": _PROBLEM, "answer": _ANSWER, "id?": ("unique_id", *_IDS), "l
 _MATH_SOLUTION = {**_MATH, "solution": ("solution",), "answer?": _ANSWER}
 del _MATH_SOLUTION["answer"]
 _CONTEST = {"problem": _PROBLEM, "answer": _ANSWER, "id?": _IDS}
-_GPQA = {
-    "problem": ("Question",),
-    "right": ("Correct Answer",),
-    **{f"wrong {i}": (f"Incorrect Answer {i}",) for i in (1, 2, 3)},
-    "id": ("Record ID",),
-    "subject?": ("High-level domain",),
-    "level?": ("Writer's Difficulty Estimate",),
-}
+_GPQA = {"problem": ("Question",), "right": ("Correct Answer",), **{f"wrong {i}": (f"Incorrect Answer {i}",) for i in (1, 2, 3)}}
+_GPQA |= {"id": ("Record ID",), "subject?": ("High-level domain",), "level?": ("Writer's Difficulty Estimate",)}
 _THEOREMQA = {"problem": ("Question",), "answer": ("Answer",), "kind": ("Answer_type",), "picture": ("Picture",)}
 _THEOREMQA |= {"id?": ("id",), "subject?": ("field",)}
 _MMLU_PRO = {"id": ("question_id",), "problem": ("question",), "options": ("options",), "answer": ("answer",)}
