@@ -164,7 +164,7 @@ def _id(row: dict[str, Any], index: int) -> str:
 def _math(row: dict[str, Any], index: int) -> Question:
     """Reference from the answer column, else from the last box of the solution (as in the original MATH files)."""
     gold = row["answer"]
-    if gold is None:
+    if gold is None and "solution" in row:
         from repro.verifiers.extract import boxes
 
         found = boxes(_text(row["solution"]))
