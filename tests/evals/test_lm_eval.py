@@ -101,6 +101,26 @@ def test_agrees_with_a_direct_computation(tmp_path):
         assert results["configs"]["repro_math500"]["metadata"]["prompt"] == style
 
 
+def test_repeats_are_averaged_and_limits_fit_the_model(tmp_path):
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("functions", TASKS / "functions.py")
+    functions = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(functions)
+    document = {"gold": "5", "task": "math"}
+    assert functions.score(document, [["\\boxed{5}", "\\boxed{5}", "\\boxed{6}", "I do not know"]]) == {"acc": 0.5, "no_answer": 0.25}
+    assert functions.score(document, ["\\boxed{5}"]) == {"acc": 1.0, "no_answer": 0.0}
+    config = {"task": "t", "dataset_kwargs": {"benchmark": "micro_math"}, "custom_dataset": functions.load, "test_split": "test"}
+    config |= {"doc_to_text": "prompt", "doc_to_target": "gold", "process_results": functions.score}
+    config |= {"metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}]}
+    for context, limit in ((None, 16_384), (32_768, 16_384), (4_096, 3_072), (320, 160)):
+        (tmp_path / "config.json").write_text(json.dumps({"max_position_embeddings": context}))
+        config |= {"generation_kwargs": {"until": [], "max_gen_toks": 16_384}, "metadata": {"pretrained": str(tmp_path), "prompt": "llama"}}
+        task = functions.VerifiedTask(config)
+        assert task.config.generation_kwargs["max_gen_toks"] == limit
+        assert task.config.generation_kwargs["until"] == list(FORMATS["llama"].stop)
+
+
 def test_missing_file_is_said(tmp_path):
     with pytest.raises(ValueError, match=r"aime2024: no file aime2024\.jsonl .* get it from the hub"):
         evaluate(callable_model(str), ["repro_aime2024"], {"data_root": str(tmp_path)})
