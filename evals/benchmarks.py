@@ -164,7 +164,7 @@ def _id(row: dict[str, Any], index: int) -> str:
 def _math(row: dict[str, Any], index: int) -> Question:
     """Reference from the answer column, else from the last box of the solution (as in the original MATH files)."""
     gold = row["answer"]
-    if gold is None:
+    if gold is None and "solution" in row:
         from repro.verifiers.extract import boxes
 
         found = boxes(_text(row["solution"]))
@@ -242,14 +242,8 @@ _MATH = {"problem": _PROBLEM, "answer": _ANSWER, "id?": ("unique_id", *_IDS), "l
 _MATH_SOLUTION = {**_MATH, "solution": ("solution",), "answer?": _ANSWER}
 del _MATH_SOLUTION["answer"]
 _CONTEST = {"problem": _PROBLEM, "answer": _ANSWER, "id?": _IDS}
-_GPQA = {
-    "problem": ("Question",),
-    "right": ("Correct Answer",),
-    **{f"wrong {i}": (f"Incorrect Answer {i}",) for i in (1, 2, 3)},
-    "id": ("Record ID",),
-    "subject?": ("High-level domain",),
-    "level?": ("Writer's Difficulty Estimate",),
-}
+_GPQA = {"problem": ("Question",), "right": ("Correct Answer",), **{f"wrong {i}": (f"Incorrect Answer {i}",) for i in (1, 2, 3)}}
+_GPQA |= {"id": ("Record ID",), "subject?": ("High-level domain",), "level?": ("Writer's Difficulty Estimate",)}
 _THEOREMQA = {"problem": ("Question",), "answer": ("Answer",), "kind": ("Answer_type",), "picture": ("Picture",)}
 _THEOREMQA |= {"id?": ("id",), "subject?": ("field",)}
 _MMLU_PRO = {"id": ("question_id",), "problem": ("question",), "options": ("options",), "answer": ("answer",)}

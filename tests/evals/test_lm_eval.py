@@ -1,0 +1,157 @@
+"""The lm-eval tasks: all of them load, score as the verifier does, and agree with our own generation on a micro checkpoint."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from evals.benchmarks import BENCHMARKS
+from evals.prompts import FORMATS, QWEN_MATH, render
+from repro.verifiers import Verifier
+
+ROOT = Path(__file__).parents[2]
+TASKS = ROOT / "evals" / "tasks"
+
+
+def manager(**metadata):
+    from lm_eval.tasks import TaskManager
+
+    return TaskManager(include_path=str(TASKS), include_defaults=False, metadata=metadata)
+
+
+def evaluate(model, tasks, metadata=None, **arguments):
+    from lm_eval import simple_evaluate
+
+    return simple_evaluate(
+        model=model, tasks=tasks, task_manager=manager(**(metadata or {})), bootstrap_iters=0, log_samples=True, **arguments
+    )
+
+
+def callable_model(function):
+    """lm-eval model around a function prompt -> response."""
+    from lm_eval.api.model import LM
+
+    class Callable(LM):
+        def generate_until(self, requests, disable_tqdm=False):
+            return [function(request.args[0]) for request in requests]
+
+        loglikelihood = loglikelihood_rolling = None
+
+    return Callable()
+
+
+def test_formats():
+    assert render("plain", "p") == "p"
+    assert render("qwen_math", "p") == f"p\n{QWEN_MATH}"
+    assert "LETTER is one of ABCDEFGHIJ. Think" in render("simple_evals", "p", "letter", 10)
+    assert '"Answer: $ANSWER"' in render("simple_evals", "p")
+    assert "the final answer is: $\\boxed{ANSWER}$. I hope it is correct" in render("llama", "p")
+    verify = Verifier().verify  # the verifier understands what the formats ask for
+    assert verify("5", "Therefore, the final answer is: $\\boxed{5}$. I hope it is correct").correct
+    assert verify("C", "Therefore, the final answer is: $\\boxed{C}$. I hope it is correct", task="letter").correct
+    assert verify("C", "so\nAnswer: C", task="letter").correct
+    with pytest.raises(ValueError, match="prompt format 'x' does not exist; choose one of plain"):
+        render("x", "p")
+    assert all(isinstance(f.stop, tuple) for f in FORMATS.values())
+
+
+def test_every_benchmark_has_a_task_of_its_version():
+    import yaml
+
+    for name, benchmark in BENCHMARKS.items():
+        text = (TASKS / f"repro_{name}.yaml").read_text()
+        task = yaml.safe_load(text)
+        assert task["task"] == f"repro_{name}" and task["dataset_kwargs"] == {"benchmark": name}
+        assert task["metadata"]["version"] == benchmark.version
+    assert {f"repro_{name}" for name in BENCHMARKS} == set(manager().all_subtasks)
+
+
+def test_agrees_with_a_direct_computation(tmp_path):
+    """A model that is right, wrong or silent in turn, over a file and two micro benchmarks, in two prompt formats."""
+    rows = [{"problem": f"Half of {i}?", "answer": f"\\frac{{{i}}}{{2}}", "unique_id": f"q{i}"} for i in range(1, 20)]
+    (tmp_path / "math500_test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    outputs = [
+        "so \\boxed{0.5}",
+        "so \\boxed{3}",
+        "so \\boxed{ 4 }",
+        "Answer: (b)",
+        "I wonder",
+        "<think> \\boxed{1}",
+        "\\boxed{\\frac{9}{2}}",
+    ]
+
+    def respond(prompt: str) -> str:
+        return outputs[sum(prompt.encode()) % len(outputs)]
+
+    names = ["math500", "micro_math", "micro_gpqa"]
+    for style in ("llama", "plain"):
+        results = evaluate(callable_model(respond), [f"repro_{n}" for n in names], {"prompt": style, "data_root": str(tmp_path)})
+        for name in names:
+            questions = BENCHMARKS[name].questions(100, tmp_path)
+            responses = [respond(render(style, q.prompt, q.task, q.options)) for q in questions]
+            verdicts = Verifier().verify_batch([q.gold for q in questions], responses, task=[q.task for q in questions])
+            found = results["results"][f"repro_{name}"]
+            assert found["acc,none"] == pytest.approx(sum(v.correct for v in verdicts) / len(verdicts), abs=1e-12)
+            assert found["no_answer,none"] == pytest.approx(sum(v.extracted is None for v in verdicts) / len(verdicts), abs=1e-12)
+            assert {s["doc"]["id"] for s in results["samples"][f"repro_{name}"]} == {q.id for q in questions}
+            assert 0 < found["no_answer,none"] < 1 and found["acc,none"] > 0
+        assert results["versions"]["repro_math500"] == 1
+        assert results["configs"]["repro_math500"]["metadata"]["prompt"] == style
+
+
+def test_repeats_are_averaged_and_limits_fit_the_model(tmp_path):
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("functions", TASKS / "functions.py")
+    functions = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(functions)
+    document = {"gold": "5", "task": "math"}
+    assert functions.score(document, [["\\boxed{5}", "\\boxed{5}", "\\boxed{6}", "I do not know"]]) == {"acc": 0.5, "no_answer": 0.25}
+    assert functions.score(document, ["\\boxed{5}"]) == {"acc": 1.0, "no_answer": 0.0}
+    config = {"task": "t", "dataset_kwargs": {"benchmark": "micro_math"}, "custom_dataset": functions.load, "test_split": "test"}
+    config |= {"doc_to_text": "prompt", "doc_to_target": "gold", "process_results": functions.score}
+    config |= {"metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}]}
+    for context, limit in ((None, 16_384), (32_768, 16_384), (4_096, 3_072), (320, 160)):
+        (tmp_path / "config.json").write_text(json.dumps({"max_position_embeddings": context}))
+        config |= {"generation_kwargs": {"until": [], "max_gen_toks": 16_384}, "metadata": {"pretrained": str(tmp_path), "prompt": "llama"}}
+        task = functions.VerifiedTask(config)
+        assert task.config.generation_kwargs["max_gen_toks"] == limit
+        assert task.config.generation_kwargs["until"] == list(FORMATS["llama"].stop)
+
+
+def test_missing_file_is_said(tmp_path):
+    with pytest.raises(ValueError, match=r"aime2024: no file aime2024\.jsonl .* get it from the hub"):
+        evaluate(callable_model(str), ["repro_aime2024"], {"data_root": str(tmp_path)})
+
+
+def test_agrees_with_our_own_greedy_generation():
+    """The shipped micro checkpoint through lm-eval's `hf` and through our sampler: the same text, the same verdicts."""
+    from repro.models.generate import generate
+    from repro.models.load import encode_chat, load_model, load_tokenizer
+
+    path = ROOT / "repro" / "models" / "base" / "llama" / "model"
+    count, tokens = 24, 48
+    results = evaluate(
+        "hf",
+        ["repro_micro_math", "repro_micro_mmlu_pro"],
+        model_args={"pretrained": str(path), "dtype": "float32"},
+        metadata={"pretrained": str(path)},
+        device="cpu",
+        batch_size=count,
+        limit=count,
+        apply_chat_template=True,
+        gen_kwargs=f"max_gen_toks={tokens}",
+    )
+    tokenizer, model = load_tokenizer(path), load_model(path)
+    for name in ("micro_math", "micro_mmlu_pro"):
+        questions = BENCHMARKS[name].questions(count)
+        prompts = [encode_chat(tokenizer, q.prompt) for q in questions]
+        ours = generate(model, tokenizer, prompts, max_tokens=tokens, temperature=0.0, top_p=1.0, keys=[q.id for q in questions])
+        texts = [t.strip() for t in tokenizer.batch_decode(ours, skip_special_tokens=True)]
+        samples = {s["doc"]["id"]: s for s in results["samples"][f"repro_{name}"]}
+        assert [samples[q.id]["resps"][0][0].strip() for q in questions] == texts
+        verdicts = Verifier().verify_batch([q.gold for q in questions], texts, task=[q.task for q in questions])
+        assert [samples[q.id]["acc"] for q in questions] == [float(v.correct) for v in verdicts]
+        assert results["results"][f"repro_{name}"]["acc,none"] == pytest.approx(sum(v.correct for v in verdicts) / count, abs=1e-12)
