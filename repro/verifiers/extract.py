@@ -300,7 +300,11 @@ def _letter(text: str) -> Extraction:
     """Last option letter committed to: a box, "answer is (X)", "Answer: X", or a response that is only a letter."""
     found = _boxed(text)
     if found:
-        return Extraction(found[-1][2].strip(), found[-1][0], found[-1][1], "box", True)
+        start, end, inside = found[-1]
+        if not inside.strip():
+            return _none("empty box")
+        inner = text.find(inside.strip(), start)
+        return Extraction(inside.strip(), inner, inner + len(inside.strip()), "box", True)
     best = None
     for match in _LETTER_IS.finditer(text):
         best = match

@@ -108,7 +108,7 @@ class Bandit:
 
 @pytest.mark.parametrize("baseline", ["grpo", "rloo", "reinforce_pp", "ppo"])
 def test_each_baseline_finds_the_optimum_of_a_bandit(baseline: str, start, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("repro.verifiers.Verifier", Bandit)
+    monkeypatch.setattr("repro.verifiers.choose.make_verifier", lambda *_: Bandit())
     sizes = ["rl.prompts_per_step=4", "rl.group_size=8", "rl.steps=150", "rl.max_completion_length=3", "rl.save_steps=1000"]
     learning = ["rl.learning_rate=1e-2", "rl.critic_learning_rate=1e-2", "reward.classic.exceed=null"]
     rows = train(start, tmp_path / "work", f"rl={baseline}", *sizes, *learning)

@@ -1,0 +1,46 @@
+"""Checkpoints that training cannot use are refused before the first rollout, by what they lack."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from repro.config import ConfigError
+from repro.models.load import load_model, load_tokenizer
+from tests.conftest import ROOT
+
+BASE = ROOT / "repro" / "models" / "base" / "llama" / "model"
+
+
+@pytest.fixture
+def copy(tmp_path) -> Path:
+    return Path(shutil.copytree(BASE, tmp_path / "copy"))
+
+
+@pytest.mark.parametrize("name", ["eos_token", "pad_token"])
+def test_a_tokenizer_without_eos_or_pad(name: str, copy) -> None:
+    path = copy / "tokenizer_config.json"
+    settings = json.loads(path.read_text())
+    settings[name] = None
+    path.write_text(json.dumps(settings))
+    special = copy / "special_tokens_map.json"
+    if special.exists():
+        special.write_text(json.dumps({k: v for k, v in json.loads(special.read_text()).items() if k != name}))
+    with pytest.raises(ConfigError, match=f"its tokenizer has no {name}"):
+        load_tokenizer(copy)
+
+
+def test_a_tokenizer_without_chat_template(copy) -> None:
+    (copy / "chat_template.jinja").unlink()
+    with pytest.raises(ConfigError, match="chat_template"):
+        load_tokenizer(copy)
+
+
+def test_a_sound_checkpoint_has_no_generation_settings_of_its_own(copy) -> None:
+    path = copy / "generation_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "repetition_penalty": 3.0, "top_k": 3}))
+    found = load_model(copy).generation_config
+    assert found.repetition_penalty in (None, 1.0) and found.top_k in (None, 0, 50) and found.eos_token_id is not None
