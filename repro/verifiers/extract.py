@@ -182,6 +182,12 @@ def _at(text: str, start: int, end: int, rule: str, parts: tuple[str, ...] = ())
     return Extraction(answer, start, start + len(answer), rule, True, parts)
 
 
+def _inside(text: str, box: tuple[int, int, str]) -> tuple[int, int]:
+    """Span of a box's content: before its closing brace, or to the end of ``\\boxed 5``."""
+    end = box[1] - (text[box[1] - 1] == "}")
+    return end - len(box[2]), end
+
+
 def _mathematics(text: str, kind: str) -> Extraction:
     found = _boxed(text)
     box = found[-1] if found else None
@@ -192,8 +198,7 @@ def _mathematics(text: str, kind: str) -> Extraction:
     if box:
         if not box[2].strip():
             return _none("empty box")
-        inner = box[0] + text[box[0] : box[1]].find(box[2])
-        return Extraction(box[2].strip(), inner, inner + len(box[2]), "box", True, _joined(text, found))
+        return _at(text, *_inside(text, box), "box", _joined(text, found))
     lower = text.lower() if _TAG[1] in text[-MAX_OUTPUT:].lower() else ""
     closed = lower.rfind(_TAG[1])
     opened = lower.rfind(_TAG[0], max(0, closed - MAX_ANSWER), max(0, closed))
@@ -300,11 +305,7 @@ def _letter(text: str) -> Extraction:
     """Last option letter committed to: a box, "answer is (X)", "Answer: X", or a response that is only a letter."""
     found = _boxed(text)
     if found:
-        start, end, inside = found[-1]
-        if not inside.strip():
-            return _none("empty box")
-        inner = text.find(inside.strip(), start)
-        return Extraction(inside.strip(), inner, inner + len(inside.strip()), "box", True)
+        return _at(text, *_inside(text, found[-1]), "box") if found[-1][2].strip() else _none("empty box")
     best = None
     for match in _LETTER_IS.finditer(text):
         best = match

@@ -17,6 +17,8 @@ CASES = [
     ("\\boxed{\\{1,2\\}}", "\\{1,2\\}"),
     ("\\boxed 5", "5"),
     ("\\fbox{3}", "3"),
+    ("\\boxed{o}", "o"),
+    ("\\boxed{ 4 }", "4"),
     ("\\boxed{7", None),  # never closed
     ("\\boxed{}", None),
     ("<think> maybe \\boxed{3}", None),  # thinking that never ended
