@@ -39,7 +39,11 @@ format: install ## let ruff mend what it can
 	$(BIN)/ruff format .
 
 bench: install ## benchmarks, ratios side by side in one run
-	$(BIN)/python tests/benchmarks/training.py
+	$(BIN)/python -m tests.benchmarks.training
+	$(BIN)/python -m tests.benchmarks.rollouts
+	$(BIN)/python -m tests.benchmarks.rewards
+	$(BIN)/python -m tests.benchmarks.verifier
+	$(BIN)/python -m tests.benchmarks.cot
 
 bases: install ## train the base checkpoints that ship with the project again (half an hour)
 	$(BIN)/python -m repro.models.pretrain model=micro/llama
