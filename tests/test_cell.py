@@ -35,12 +35,12 @@ def records(outputs: Path) -> list[dict]:
 def test_every_experiment_runs_and_a_second_time_only_reads(experiment: str, tmp_path, shared_store) -> None:
     arguments = [f"+experiment={experiment}", *SHRINK, f"paths.store={shared_store}"]
     if "MULTIRUN" in (ROOT / "conf" / "experiment" / f"{experiment}.yaml").read_text():
-        arguments.append("seed=0,1")
+        arguments.append("seed=0,1" if experiment == "reward_design" else "seed=0")
     first = repro(*arguments, cwd=tmp_path)
     sweep = tmp_path / "outputs" / "sweeps" / experiment
     cells = {p: json.loads(p.read_text()) for p in sweep.glob("*/seed=*/cell.json")}
     assert cells and all(cell["status"] == "done" for cell in cells.values())
-    assert "rl @ 4" in first.stdout
+    assert "rl @ 4" in first.stdout or experiment == "sft_scaling"
     for path, cell in cells.items():
         rows = pq.read_table(path.with_name("records.parquet")).to_pylist()
         evaluations = len(cell["evaluations"])
@@ -207,7 +207,7 @@ def test_rows_of_different_configurations_are_never_seeds_of_one(key: str, tmp_p
     with (tmp_path / "outputs" / "sweeps" / "custom" / "table.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["stage"] == "sft"]
     assert [row["seeds"] for row in rows] == ["2", "2"] and len({row["arm"] for row in rows}) == 2, done.stdout
-    assert all("#" in row["arm"] for row in rows)
+    assert all(f"{key.partition('=')[0]}=" in row["arm"] for row in rows)
 
 
 def test_a_damaged_shipped_base_is_said_and_not_trained_anew(tmp_path, monkeypatch) -> None:

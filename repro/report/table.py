@@ -80,20 +80,43 @@ def _label(cell: dict[str, Any], stage: str) -> str:
     return f"{config['model']['name']}+sft-{config['sft']['name']}" if stage == "sft" else cell["arm"]
 
 
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as one, keys joined by dots."""
+    if not isinstance(value, dict):
+        return {prefix: value}
+    return {key: leaf for name, inner in value.items() for key, leaf in _flat(inner, f"{prefix}.{name}" if prefix else name).items()}
+
+
+def _differences(configs: dict[str, dict[str, Any]], stage: str) -> dict[str, str]:
+    """Key of a configuration -> what tells it from the others of the same name: `` rl.kl=0.01``, or `` #1a2b`` where much differs."""
+    if len(configs) == 1:
+        return dict.fromkeys(configs, "")
+    from repro.pipeline import READS
+
+    flat = {key: _flat({name: config[name] for name in READS[stage]}) for key, config in configs.items()}
+    names = {name for leaves in flat.values() for name in leaves}
+    differing = sorted(name for name in names if len({json.dumps(leaves.get(name)) for leaves in flat.values()}) > 1)
+    if not 0 < len(differing) <= 3:
+        return {key: f" #{key[:4]}" for key in configs}
+    return {key: "".join(f" {name}={leaves.get(name)}" for name in differing) for key, leaves in flat.items()}
+
+
 def leaderboard(folders: list[Path]) -> list[Row]:
     """Rows of all stages and steps of finished cells, in the order base, SFT, RL by step.
 
     Every evaluation counts once, however many cells share it. Rows are told apart by all the configuration their stage reads, never by
-    name alone; where one name stands for several configurations, each row shows the start of its key.
+    name alone; where one name stands for several configurations, each row shows what differs.
     """
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     cells = [json.loads((folder / "cell.json").read_text()) for folder in folders]
-    keys: dict[tuple[str, str], set[str]] = {}
+    keys: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
     for cell in cells:
         for evaluation in cell["evaluations"]:
-            keys.setdefault((evaluation["stage"], _label(cell, evaluation["stage"])), set()).add(evaluation["arm_key"])
+            name = (evaluation["stage"], _label(cell, evaluation["stage"]))
+            keys.setdefault(name, {})[evaluation["arm_key"]] = cell["config"]
+    suffixes = {name: _differences(configs, name[0]) for name, configs in keys.items()}
     groups: dict[tuple, dict[str, Any]] = {}
     order = {"base": 0, "sft": 1, "rl": 2}
     for folder, cell in zip(folders, cells, strict=True):
@@ -101,7 +124,7 @@ def leaderboard(folders: list[Path]) -> list[Row]:
         for evaluation in cell["evaluations"]:
             stage, step = evaluation["stage"], evaluation["step"]
             label, key = _label(cell, stage), evaluation["arm_key"]
-            shown = f"{label} #{key[:4]}" if len(keys[stage, label]) > 1 else label
+            shown = label + suffixes[stage, label][key]
             group = groups.setdefault((order[stage], shown, key, stage, step), {"parts": {}, "cells": [], "commits": set()})
             if evaluation["key"] not in group["parts"]:
                 chosen = pc.and_(pc.equal(table["stage"], stage), pc.equal(table["step"], step))
