@@ -1,23 +1,32 @@
 """The harness: k samples a question -> score -> one record a sample, in Parquet.
 
 Unlike lm-eval it keeps every sample with its length, finish reason and verdict, so that averages, pass@k, chain lengths and re-scoring are
-functions of the file and nothing is generated twice. Each benchmark is written when it is done; a killed evaluation goes on with the next.
+functions of the file and nothing is generated twice. Samples are generated in batches of like length and every batch is kept at once, so a
+killed evaluation goes on after its last batch, with the records that it would have had. Prompts of published benchmarks have the
+instruction of a format (``evals/prompts.py``), the micro world's are bare. A stage of every cell of a sweep; alone it is a command:
+
+    python -m evals.harness model=PATH benchmark=math500,aime2024 samples=4        # all keys: python -m evals.harness --help
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from evals.benchmarks import BENCHMARKS
-from repro.models.generate import generate
-from repro.models.load import encode_chat, load_model, load_tokenizer
+from evals.benchmarks import BENCHMARKS, Benchmark, FileBenchmark, Question
+from evals.engines import Completion, Engine, make
+from evals.prompts import FORMATS, prompt_format, render
+from repro.config import ConfigError
+from repro.models.load import encode_chat, load_tokenizer
 from repro.progress import Progress
 from repro.store import RESUME
 
-VERSION = 2  # of the stage; raise it when a change here makes other records
+log = logging.getLogger(__name__)
+VERSION = 3  # of the stage; raise it when a change here makes other records
 
 
 def schema():
@@ -31,8 +40,11 @@ def schema():
             "benchmark_version": number,
             "question_id": text,
             "level": text,
+            "subject": text,
+            "order": text,  # of shuffled options, as in evals.benchmarks.Question
             "sample_index": number,
-            "prompt_hash": text,
+            "prompt_style": text,
+            "prompt_hash": text,  # of the token ids, chat template included
             "gold": text,
             "response": text,
             "tokens": number,
@@ -46,72 +58,213 @@ def schema():
     )
 
 
-def evaluate(config: dict[str, Any], verifier, model_path: Path, work: Path, label: str) -> dict[str, Any]:
-    """Score the checkpoint on ``config['eval']['benchmarks']`` and write ``work/samples.parquet``. Returns facts for the manifest.
+@dataclass(frozen=True)
+class Sample:
+    """What is to be generated: ``key`` decides its random numbers, ``prompt`` are token ids."""
 
-    Columns: ``schema()``.
+    question: Question
+    index: int
+    prompt: list[int]
+    key: str
+    facts: dict[str, Any]  # the columns that are known before
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All samples of a benchmark, and in which batches (indices, by length of the prompt) they are made. ``style``: of the prompts."""
+
+    benchmark: Benchmark
+    style: str
+    samples: list[Sample]
+    batches: list[list[int]]
+
+    def part(self, work: Path, batch: int) -> Path:
+        return work / RESUME / f"{self.benchmark.name}-{batch:05d}.parquet"
+
+
+def plan(settings: dict[str, Any], name: str, tokenizer) -> Plan:
+    """Reads the questions and writes the prompts.
+
+    Raises:
+        ConfigError: unknown benchmark or prompt format. BenchmarkError: its file cannot be used.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    settings = config["eval"]
-    tokenizer = load_tokenizer(model_path)
-    model = load_model(model_path)
-    (work / RESUME).mkdir(parents=True, exist_ok=True)
-    parts = [work / RESUME / f"{name}.parquet" for name in settings["benchmarks"]]
-    total = settings["questions"] * settings["samples"] * len(parts)
-    with Progress(total, f"eval {label}", "sample") as bar:
-        for name, part in zip(settings["benchmarks"], parts, strict=True):
-            if part.exists():
-                bar.update(settings["questions"] * settings["samples"])
-                continue
-            draft = part.with_suffix(".tmp")
-            rows = _score(settings, name, verifier, model, tokenizer, bar.update)
-            pq.write_table(pa.Table.from_pylist(rows, schema=schema()), draft)
-            os.replace(draft, part)
-    table = pa.concat_tables([pq.read_table(part) for part in parts])
-    pq.write_table(table, work / "samples.parquet")
-    return {"tokens": int(sum(table["tokens"].to_pylist())), "samples": table.num_rows}
-
-
-def _score(settings: dict[str, Any], name: str, verifier, model, tokenizer, progress) -> list[dict[str, Any]]:
-    """The records of one benchmark."""
+    if name not in BENCHMARKS:
+        raise ConfigError(f"benchmark {name!r} does not exist: choose one of {', '.join(BENCHMARKS)}")
     benchmark = BENCHMARKS[name]
-    questions = [q for q in benchmark.questions(settings["questions"]) for _ in range(settings["samples"])]
-    prompts = [encode_chat(tokenizer, q.prompt) for q in questions]
-    # A sample's random numbers depend on what it is, so adding a benchmark, questions or samples leaves the others as they were.
-    keys = [f"{settings['seed']}/{name}/{q.id}/{i % settings['samples']}" for i, q in enumerate(questions)]
-    completions = generate(
-        model,
-        tokenizer,
-        prompts,
-        max_tokens=settings["max_tokens"],
-        temperature=settings["temperature"],
-        top_p=settings["top_p"],
-        keys=keys,
-        batch_size=settings["batch_size"],
-        progress=progress,
-    )
-    texts = tokenizer.batch_decode(completions, skip_special_tokens=True)
-    truncated = [c[-1:] != [tokenizer.eos_token_id] for c in completions]
-    verdicts = verifier.verify_batch([q.gold for q in questions], texts, task=[q.task for q in questions], truncated=truncated)
-    return [
-        {
+    style = benchmark.style
+    if isinstance(benchmark, FileBenchmark):  # the micro world's vocabulary has no word of an instruction
+        style = settings.get("prompt") or style
+    if style not in FORMATS:
+        raise ConfigError(f"prompt={style} does not exist: choose one of {', '.join(FORMATS)}")
+    samples = []
+    for question in benchmark.questions(settings["questions"], settings.get("data")):
+        prompt = encode_chat(tokenizer, render(style, question.prompt, question.task, question.options))
+        facts = {
             "benchmark": name,
             "benchmark_version": benchmark.version,
             "question_id": question.id,
             "level": question.level,
-            "sample_index": i % settings["samples"],
-            "prompt_hash": hashlib.sha256(str(prompts[i]).encode()).hexdigest()[:16],
+            "subject": question.subject,
+            "order": question.order,
+            "prompt_style": style,
+            "prompt_hash": hashlib.sha256(str(prompt).encode()).hexdigest()[:16],
             "gold": question.gold,
-            "response": texts[i],
-            "tokens": len(completions[i]),
-            "finish_reason": "length" if truncated[i] else "stop",
-            "extracted": verdicts[i].extracted,
-            "correct": verdicts[i].correct,
-            "rule": verdicts[i].rule,
-            "reason": verdicts[i].reason,
-            "verifier_version": verdicts[i].version,
         }
-        for i, question in enumerate(questions)
+        for index in range(settings["samples"]):
+            # A sample's random numbers depend on what it is, so adding a benchmark, questions or samples leaves the others as they were.
+            key = f"{settings['seed']}/{name}/{question.id}/{index}"
+            samples.append(Sample(question, index, prompt, key, {**facts, "sample_index": index}))
+    order, size = sorted(range(len(samples)), key=lambda i: len(samples[i].prompt)), settings["batch_size"]
+    return Plan(benchmark, style, samples, [order[first : first + size] for first in range(0, len(order), size)])
+
+
+def context_window(path: Path) -> int | None:
+    """Tokens that the checkpoint's positions reach, stretched ones included; None if its config.json does not say.
+
+    Raises:
+        ConfigError: no config.json that can be read.
+    """
+    from transformers import AutoConfig
+
+    try:
+        config = AutoConfig.from_pretrained(str(path)).get_text_config()
+    except Exception as error:  # the library raises whatever its parsers raise
+        raise ConfigError(f"model.path={str(path)!r} has no usable config.json: {next(iter(str(error).splitlines()), '?')}") from None
+    window = getattr(config, "max_position_embeddings", None)
+    rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    if window and rope.get("rope_type") in ("linear", "dynamic", "yarn") and rope.get("factor"):
+        return max(window, int((rope.get("original_max_position_embeddings") or window) * rope["factor"]))
+    return window
+
+
+def check_context(path: Path, plans: list[Plan], max_tokens: int) -> int:
+    """Tokens of the longest prompt and its answer.
+
+    Raises:
+        ConfigError: they do not fit the context window; generation would go on beyond it and give noise.
+    """
+    window = context_window(path)
+    longest = max((s for p in plans for s in p.samples), key=lambda s: len(s.prompt))
+    needed = len(longest.prompt) + max_tokens
+    if window is not None and needed > window:
+        raise ConfigError(
+            f"the context window of {path} has {window} tokens, but the longest prompt (question {longest.question.id} of "
+            f"{longest.facts['benchmark']}) has {len(longest.prompt)} and max_tokens={max_tokens}, together {needed}: "
+            f"choose max_tokens of at most {max(0, window - len(longest.prompt))}"
+        )
+    return needed
+
+
+def evaluate(config: dict[str, Any], verifier, model_path: Path, work: Path, label: str) -> dict[str, Any]:
+    """Score the checkpoint on ``config['eval']['benchmarks']`` and write ``work/samples.parquet``. Returns facts for the manifest.
+
+    Columns: ``schema()``. ``config['eval']`` may also have ``prompt`` (format of published benchmarks, null: the usual one of each),
+    ``engine`` and ``data`` (folder of the benchmarks' files).
+
+    Raises:
+        ConfigError: bad settings, a checkpoint that cannot be used, a context window that is too small. BenchmarkError: as ``plan``.
+    """
+    import pyarrow as pa
+
+    settings = config["eval"]
+    names = settings["benchmarks"]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ConfigError(f"the benchmark {twice[0]} is asked for twice")
+    tokenizer = load_tokenizer(model_path)
+    plans = [plan(settings, name, tokenizer) for name in names]
+    length = check_context(model_path, plans, settings["max_tokens"])
+    (work / RESUME).mkdir(parents=True, exist_ok=True)
+    found = {(p.benchmark.name, b): _read(p, b, work) for p in plans for b in range(len(p.batches))}
+    done = sum(table.num_rows for table in found.values() if table is not None)
+    engine: Engine | None = None
+    with Progress(sum(len(p.samples) for p in plans), f"eval {label}", "sample", initial=done) as bar:
+        for p in plans:
+            for b, batch in enumerate(p.batches):
+                if found[p.benchmark.name, b] is not None:
+                    continue
+                engine = engine or make(settings.get("engine") or "transformers", model_path, tokenizer, length)
+                rows = _score(settings, p, [p.samples[i] for i in batch], verifier, engine, bar.update)
+                table = found[p.benchmark.name, b] = pa.Table.from_pylist(rows, schema=schema())
+                _write(table, p.part(work, b))
+    tables = []
+    for p in plans:  # from the order of batches back to that of questions
+        rows = pa.concat_tables([found[p.benchmark.name, b] for b in range(len(p.batches))])
+        places = [i for batch in p.batches for i in batch]
+        tables.append(rows.take(pa.array(sorted(range(len(places)), key=places.__getitem__))))
+    table = pa.concat_tables(tables).combine_chunks()
+    _write(table, work / "samples.parquet")
+    return {
+        "tokens": int(sum(table["tokens"].to_pylist())),
+        "samples": table.num_rows,
+        "prompts": {p.benchmark.name: {"style": p.style, "stop": list(prompt_format(p.style).stop)} for p in plans},
+        "chat_template": hashlib.sha256(str(tokenizer.chat_template).encode()).hexdigest()[:16],
+    }
+
+
+def _write(table, path: Path) -> None:
+    import pyarrow.parquet as pq
+
+    draft = path.with_suffix(".tmp")
+    pq.write_table(table, draft)
+    os.replace(draft, path)
+
+
+def _read(p: Plan, batch: int, work: Path):
+    """The finished records of a batch, None if there are none, or if they are of other questions or prompts than are asked for now."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = p.part(work, batch)
+    if not path.exists():
+        return None
+    try:
+        table = pq.read_table(path)
+    except (pa.ArrowException, OSError) as error:
+        log.warning("%s cannot be read (%s); its samples are generated again", path, next(iter(str(error).splitlines()), "?"))
+        return None
+    facts = [p.samples[i].facts for i in p.batches[batch]]
+    if table.schema.equals(schema()) and table.select(list(facts[0])).to_pylist() == facts:
+        return table
+    log.warning("%s is of other questions or prompts; its samples are generated again", path)
+    return None
+
+
+def _score(settings: dict[str, Any], p: Plan, samples: list[Sample], verifier, engine: Engine, progress) -> list[dict[str, Any]]:
+    """The records of a batch."""
+    completions: list[Completion] = engine.complete(
+        [s.prompt for s in samples],
+        [s.key for s in samples],
+        max_tokens=settings["max_tokens"],
+        temperature=settings["temperature"],
+        top_p=settings["top_p"],
+        stop=prompt_format(p.style).stop,
+        progress=progress,
+    )
+    verdicts = verifier.verify_batch(
+        [s.question.gold for s in samples],
+        [c.text for c in completions],
+        task=[s.question.task for s in samples],
+        truncated=[c.finish == "length" for c in completions],
+    )
+    return [
+        {
+            **sample.facts,
+            "response": completion.text,
+            "tokens": len(completion.tokens),
+            "finish_reason": completion.finish,
+            "extracted": verdict.extracted,
+            "correct": verdict.correct,
+            "rule": verdict.rule,
+            "reason": verdict.reason,
+            "verifier_version": verdict.version,
+        }
+        for sample, completion, verdict in zip(samples, completions, verdicts, strict=True)
     ]
+
+
+if __name__ == "__main__":
+    import sys
+
+    from evals.__main__ import main
+
+    sys.exit(main())
