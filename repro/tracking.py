@@ -18,6 +18,9 @@ class NoTracker:
     def log(self, row: dict[str, float]) -> None:
         """Nothing to do."""
 
+    def table(self, name: str, rows: list[dict[str, Any]]) -> None:
+        """Nothing to do."""
+
 
 class WandbTracker:
     def __init__(self, run) -> None:
@@ -25,6 +28,13 @@ class WandbTracker:
 
     def log(self, row: dict[str, float]) -> None:
         self.run.log({k: v for k, v in row.items() if k != "step"}, step=int(row["step"]))
+
+    def table(self, name: str, rows: list[dict[str, Any]]) -> None:
+        """Rows to look at, as one table."""
+        import wandb
+
+        if rows:
+            self.run.log({name: wandb.Table(columns=list(rows[0]), data=[list(row.values()) for row in rows])})
 
 
 @contextmanager

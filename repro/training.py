@@ -175,6 +175,12 @@ class Metrics(TrainerCallback):
         self.bar.__exit__()
 
 
+def kept_samples(work: Path) -> list[dict[str, Any]]:
+    """The completions that were kept to read, in the order of their steps."""
+    path = work / RESUME / "rollouts.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
 def finish(trainer, tokenizer, work: Path) -> list[dict[str, float]]:
     """Save the trained model to ``work/model`` and the metrics as Parquet. Returns the metrics, none in other processes than the first."""
     import pyarrow as pa
@@ -191,9 +197,9 @@ def finish(trainer, tokenizer, work: Path) -> list[dict[str, float]]:
     rows = [json.loads(line) for line in (work / RESUME / "metrics.jsonl").read_text().splitlines()]
     columns = dict.fromkeys(k for row in rows for k in row)
     pq.write_table(pa.table({k: pa.array([row.get(k) for row in rows]) for k in columns}), work / "metrics.parquet")
-    tables = work / RESUME / "rollouts.jsonl"
-    if tables.exists():
-        pq.write_table(pa.Table.from_pylist([json.loads(line) for line in tables.read_text().splitlines()]), work / "rollouts.parquet")
+    rollouts = kept_samples(work)
+    if rollouts:
+        pq.write_table(pa.Table.from_pylist(rollouts), work / "rollouts.parquet")
     return rows
 
 

@@ -147,6 +147,7 @@ def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[
             trainer.add_callback(training.KeepPolicies(work, rl["eval_steps"], tokenizer, updates))
             trainer.add_callback(training.Metrics(work, name, tracker, SHOWN, begin, updates, lambda: trainer.samples))
         training.run(trainer, work)
+        tracker.table("rollouts", training.kept_samples(work)[-200:])
     verifier.close()
     metrics = training.finish(trainer, tokenizer, work)
     return {"tokens": int(sum(row["tokens"] for row in metrics)), "steps": rl["steps"]}
