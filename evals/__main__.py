@@ -251,7 +251,7 @@ def table(path: Path, samples: int) -> str:
     for name in dict.fromkeys(records["benchmark"].to_pylist()):
         rows = records.filter(pc.equal(records["benchmark"], name))
         average, size = metrics.avg_at_k(rows), metrics.lengths(rows)
-        line = [name, str(average.questions), f"{100 * average.mean:.2f}", f"[{100 * average.low:.2f}, {100 * average.high:.2f}]"]
+        line = [name, str(average.questions), f"{100 * average.mean:.2f}", f"[{100 * max(0.0, average.low):.2f}, {100 * average.high:.2f}]"]
         line += [f"{100 * metrics.pass_at_k(rows, samples).mean:.2f}"] if samples > 1 else []
         lines.append([*line, f"{size['mean']:.1f}", f"{100 * size['truncated']:.2f}", f"{100 * metrics.no_answer_share(rows):.2f}"])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

@@ -72,7 +72,7 @@ def test_command_end_to_end(tmp_path, capsys, generated):
         assert rows["question_id"].to_pylist()[::2] == [q.id for q in BENCHMARKS[name].questions(6)]
         average, tokens = metrics.avg_at_k(rows), metrics.lengths(rows)
         cells = next(text for text in shown.splitlines() if text.startswith(name)).split()
-        assert cells[1:5] == ["6", f"{100 * average.mean:.2f}", f"[{100 * average.low:.2f},", f"{100 * average.high:.2f}]"]
+        assert cells[1:5] == ["6", f"{100 * average.mean:.2f}", f"[{100 * max(0.0, average.low):.2f},", f"{100 * average.high:.2f}]"]
         expected = [metrics.pass_at_k(rows, 2).mean, tokens["mean"] / 100, tokens["truncated"], metrics.no_answer_share(rows)]
         assert cells[5:] == [f"{100 * v:.1f}" if i == 1 else f"{100 * v:.2f}" for i, v in enumerate(expected)]
     said = json.loads((out / "evaluation.json").read_text())
