@@ -24,7 +24,7 @@ from typing import Any
 
 from evals.benchmarks import BENCHMARKS, FileBenchmark
 from evals.engines import ENGINES, INSTALL
-from evals.files import BenchmarkError, locate
+from evals.files import BenchmarkError, data_dir, locate
 from evals.prompts import FORMATS
 from repro.config import ConfigError
 from repro.store import RESUME
@@ -176,20 +176,15 @@ def identity(settings: dict[str, Any], model: Path, version: str) -> dict[str, A
         benchmark = BENCHMARKS[name]
         questions[name] = [benchmark.version]
         if isinstance(benchmark, FileBenchmark):
-            questions[name].append(file_hash(benchmark_file(benchmark, settings["data"])))
+            try:
+                path = locate(benchmark.files, data_dir(settings["data"]), benchmark.advice())
+            except BenchmarkError:
+                benchmark.read(settings["data"])  # fails likewise, and says which benchmark it is about
+                raise
+            questions[name].append(file_hash(path))
     kept = {key: value for key, value in settings.items() if key not in ("model", "out", "data", "benchmark")}
     weights = hashlib.sha256(json.dumps(fingerprint(model), sort_keys=True).encode()).hexdigest()[:16]
     return {"model": weights, "benchmark": questions, **kept, "harness": harness.VERSION, "verifier": version}
-
-
-def benchmark_file(benchmark: FileBenchmark, root: str | None) -> Path:
-    from evals.files import data_dir
-
-    try:
-        return locate(benchmark.files, data_dir(root), benchmark.advice())
-    except BenchmarkError:
-        benchmark.read(root)  # fails likewise, and says which benchmark it is about
-        raise
 
 
 def evaluate(settings: dict[str, Any]) -> None:
@@ -211,8 +206,7 @@ def evaluate(settings: dict[str, Any]) -> None:
                 facts = harness.evaluate(config, verifier, model, out, model.name)
                 write(out / "evaluation.json", {"identity": known, "model": str(model), "settings": settings, **facts})
             shutil.rmtree(out / RESUME, ignore_errors=True)
-    print(table(out / "samples.parquet", settings["samples"]))
-    print(f"\n{out / 'samples.parquet'}")
+    print(table(out / "samples.parquet", settings["samples"]), f"\n{out / 'samples.parquet'}", sep="\n")
 
 
 def claim(out: Path, known: dict[str, Any]) -> None:
