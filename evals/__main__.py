@@ -24,7 +24,7 @@ from typing import Any
 
 from evals.benchmarks import BENCHMARKS, FileBenchmark
 from evals.engines import ENGINES, INSTALL
-from evals.files import BenchmarkError, locate
+from evals.files import BenchmarkError, data_dir, locate
 from evals.prompts import FORMATS
 from repro.config import ConfigError
 from repro.store import RESUME
@@ -176,20 +176,15 @@ def identity(settings: dict[str, Any], model: Path, version: str) -> dict[str, A
         benchmark = BENCHMARKS[name]
         questions[name] = [benchmark.version]
         if isinstance(benchmark, FileBenchmark):
-            questions[name].append(file_hash(benchmark_file(benchmark, settings["data"])))
+            try:
+                path = locate(benchmark.files, data_dir(settings["data"]), benchmark.advice())
+            except BenchmarkError:
+                benchmark.read(settings["data"])  # fails likewise, and says which benchmark it is about
+                raise
+            questions[name].append(file_hash(path))
     kept = {key: value for key, value in settings.items() if key not in ("model", "out", "data", "benchmark")}
     weights = hashlib.sha256(json.dumps(fingerprint(model), sort_keys=True).encode()).hexdigest()[:16]
     return {"model": weights, "benchmark": questions, **kept, "harness": harness.VERSION, "verifier": version}
-
-
-def benchmark_file(benchmark: FileBenchmark, root: str | None) -> Path:
-    from evals.files import data_dir
-
-    try:
-        return locate(benchmark.files, data_dir(root), benchmark.advice())
-    except BenchmarkError:
-        benchmark.read(root)  # fails likewise, and says which benchmark it is about
-        raise
 
 
 def evaluate(settings: dict[str, Any]) -> None:
@@ -211,8 +206,7 @@ def evaluate(settings: dict[str, Any]) -> None:
                 facts = harness.evaluate(config, verifier, model, out, model.name)
                 write(out / "evaluation.json", {"identity": known, "model": str(model), "settings": settings, **facts})
             shutil.rmtree(out / RESUME, ignore_errors=True)
-    print(table(out / "samples.parquet", settings["samples"]))
-    print(f"\n{out / 'samples.parquet'}")
+    print(table(out / "samples.parquet", settings["samples"]), f"\n{out / 'samples.parquet'}", sep="\n")
 
 
 def claim(out: Path, known: dict[str, Any]) -> None:
@@ -251,7 +245,7 @@ def table(path: Path, samples: int) -> str:
     for name in dict.fromkeys(records["benchmark"].to_pylist()):
         rows = records.filter(pc.equal(records["benchmark"], name))
         average, size = metrics.avg_at_k(rows), metrics.lengths(rows)
-        line = [name, str(average.questions), f"{100 * average.mean:.2f}", f"[{100 * average.low:.2f}, {100 * average.high:.2f}]"]
+        line = [name, str(average.questions), f"{100 * average.mean:.2f}", f"[{100 * max(0.0, average.low):.2f}, {100 * average.high:.2f}]"]
         line += [f"{100 * metrics.pass_at_k(rows, samples).mean:.2f}"] if samples > 1 else []
         lines.append([*line, f"{size['mean']:.1f}", f"{100 * size['truncated']:.2f}", f"{100 * metrics.no_answer_share(rows):.2f}"])
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

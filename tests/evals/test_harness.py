@@ -72,7 +72,7 @@ def test_command_end_to_end(tmp_path, capsys, generated):
         assert rows["question_id"].to_pylist()[::2] == [q.id for q in BENCHMARKS[name].questions(6)]
         average, tokens = metrics.avg_at_k(rows), metrics.lengths(rows)
         cells = next(text for text in shown.splitlines() if text.startswith(name)).split()
-        assert cells[1:5] == ["6", f"{100 * average.mean:.2f}", f"[{100 * average.low:.2f},", f"{100 * average.high:.2f}]"]
+        assert cells[1:5] == ["6", f"{100 * average.mean:.2f}", f"[{100 * max(0.0, average.low):.2f},", f"{100 * average.high:.2f}]"]
         expected = [metrics.pass_at_k(rows, 2).mean, tokens["mean"] / 100, tokens["truncated"], metrics.no_answer_share(rows)]
         assert cells[5:] == [f"{100 * v:.1f}" if i == 1 else f"{100 * v:.2f}" for i, v in enumerate(expected)]
     said = json.loads((out / "evaluation.json").read_text())
@@ -88,21 +88,21 @@ def test_command_end_to_end(tmp_path, capsys, generated):
 
 
 def test_killed_and_run_again_gives_the_same_records(tmp_path, capsys, generated):
-    line = [f"model={MODEL}", "benchmark=micro_math,micro_gpqa", "questions=40", "samples=4", "max_tokens=40", "batch_size=3"]
+    line = [f"model={MODEL}", "benchmark=micro_math,micro_gpqa", "questions=30", "samples=4", "max_tokens=40", "batch_size=3"]
     killed, whole = tmp_path / "killed", tmp_path / "whole"
     process = subprocess.Popen([sys.executable, "-m", "evals.harness", *line, f"out={killed}"], cwd=ROOT, stderr=subprocess.PIPE, text=True)
     limit = time.monotonic() + 120
-    while len(parts := list((killed / RESUME).glob("*.parquet"))) < 10:
+    while len(parts := list((killed / RESUME).glob("*.parquet"))) < 6:
         assert process.poll() is None and time.monotonic() < limit, process.stderr.read() if process.poll() is not None else "too slow"
-        time.sleep(0.002)
+        time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL
     process.stderr.close()
     parts = sorted((killed / RESUME).glob("*.parquet"))
-    assert 10 <= len(parts) < 108 and not (killed / "samples.parquet").exists()
+    assert 6 <= len(parts) < 80 and not (killed / "samples.parquet").exists()
     done = sum(pq.read_metadata(part).num_rows for part in parts)
     assert main([*line, f"out={killed}"]) == 0
-    assert len(generated) == len(set(generated)) == 320 - done  # none twice
+    assert len(generated) == len(set(generated)) == 240 - done  # none twice
     first = capsys.readouterr().out
     assert main([*line, f"out={whole}"]) == 0
     assert first.splitlines()[:3] == capsys.readouterr().out.splitlines()[:3]
@@ -263,6 +263,15 @@ def test_recorded_responses_are_handed_over(tmp_path, capsys):
     assert "100.00%" in capsys.readouterr().out and pq.read_table(tmp_path / "o" / "records.parquet").num_rows == 1
 
 
+def test_a_response_of_10_megabytes(tmp_path, capsys):
+    recorded = tmp_path / "r.jsonl"
+    long = "x = 1, so \\frac{1}{2} and { " * 350_000
+    recorded.write_text(json.dumps({"id": "q", "gold": "5", "response": f"{long}\\boxed{{5}}"}) + "\n")
+    start = time.monotonic()
+    assert main([f"score={recorded}", "task=math"]) == 0
+    assert "100.00%" in capsys.readouterr().out and time.monotonic() - start < 20
+
+
 def test_help_names_every_key(capsys):
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out
@@ -294,7 +303,6 @@ def test_help_names_every_key(capsys):
         ("model=TMP/no benchmark=micro_math", "it is no folder"),
         ("model=TMP/bare benchmark=micro_math out=TMP/o max_tokens=9", "model='TMP/bare' has no tokenizer that can be loaded"),
         ("model=TMP/empty benchmark=micro_math out=TMP/p", "has no tokenizer that can be loaded"),
-        ("model=MODEL benchmark=micro_math questions=999999 out=TMP/q", "has only"),
         ("model=MODEL benchmark=micro_math out=TMP/other", "out=TMP/other has samples, but evaluation.json cannot be read"),
         ("score=TMP/no.jsonl benchmark=micro_math", "TMP/no.jsonl does not exist"),
         ("score=TMP/no.jsonl benchmark=nothing", "benchmark=nothing does not exist"),
