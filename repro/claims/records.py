@@ -343,8 +343,8 @@ def _undeclared(groups: Mapping[str, Group], queries: Mapping[str, tuple[Mapping
     whole = {key.removesuffix(".name") for key in varied if key.endswith(".name")}
 
     def declared(key: str) -> bool:
-        top = key.split(".")[0]
-        return key in varied or (top in whole and not (top == "rl" and key.split(".")[-1] in BUDGET))
+        top = key.split(".", maxsplit=1)[0]
+        return key in varied or (top in whole and not (top == "rl" and key.rsplit(".", maxsplit=1)[-1] in BUDGET))
 
     for (first, a), (second, b) in itertools.combinations(groups.items(), 2):
         shared = [part for part in READS[a.stage] if part in READS[b.stage] and part not in SETUP]
