@@ -14,7 +14,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -98,6 +98,8 @@ class Group:
     config: dict[str, Any]
     cells: dict[int, Cell] = field(default_factory=dict)  # seed -> the first cell that holds it
     experiments: set[str] = field(default_factory=set)
+    parts: dict[tuple[str, str], Any] = field(default_factory=dict)  # (evaluation, benchmark) -> its rows
+    arms: dict[str, Arm] = field(default_factory=dict)  # benchmark -> arm at the last step
     evaluations: dict[int, dict[int, tuple[dict[str, Any], Cell]]] = field(default_factory=dict)  # step -> seed -> (evaluation, its cell)
 
     @property
@@ -108,12 +110,20 @@ class Group:
         """Rows of one evaluation of one benchmark."""
         import pyarrow.compute as pc
 
-        _, cell = self.evaluations[step][seed]
-        chosen = pc.and_(pc.equal(cell.table["stage"], self.stage), pc.equal(cell.table["step"], step))
-        return cell.table.filter(pc.and_(chosen, pc.equal(cell.table["benchmark"], benchmark)))
+        evaluation, cell = self.evaluations[step][seed]
+        at = (evaluation["key"], benchmark)
+        if at not in self.parts:
+            chosen = pc.and_(pc.equal(cell.table["stage"], self.stage), pc.equal(cell.table["step"], step))
+            self.parts[at] = cell.table.filter(pc.and_(chosen, pc.equal(cell.table["benchmark"], benchmark)))
+        return self.parts[at]
 
     def arm(self, name: str, benchmark: str) -> Arm:
         """The last step as arrays for guards and tests. Raises RecordError for duplicates or a benchmark that was not asked."""
+        if benchmark not in self.arms:
+            self.arms[benchmark] = self._arm(name, benchmark)
+        return replace(self.arms[benchmark], name=name)
+
+    def _arm(self, name: str, benchmark: str) -> Arm:
         step, columns, truncated, versions = self.last, ([], [], [], []), {}, set()
         for seed in sorted(self.evaluations[step]):
             rows = self.part(seed, step, benchmark)
@@ -122,7 +132,7 @@ class Group:
             found = (np.full(rows.num_rows, seed), rows["question_id"], rows["sample_index"], rows["correct"])
             for column, values in zip(columns, found, strict=True):
                 column.append(np.asarray(values.to_numpy(zero_copy_only=False) if hasattr(values, "to_numpy") else values))
-            truncated[seed] = float((np.asarray(rows["finish_reason"].to_pylist()) == "length").mean())
+            truncated[seed] = _cut(rows)
             versions |= set(rows["verifier_version"].unique().to_pylist())
         try:
             scores, questions = scores_of(*(np.concatenate(column) for column in columns), name=name)
@@ -159,7 +169,7 @@ class Group:
                 if metric["kind"] == "tokens":
                     series.append(100 * float(rows["tokens"].to_numpy().mean()) / window)
                 else:
-                    series.append(100 * float((np.asarray(rows["finish_reason"].to_pylist()) == "length").mean()))
+                    series.append(100 * _cut(rows))
         return {seed: float(np.mean(series)) for seed, series in found.items()}
 
     def curve(self, column: str) -> dict[int, tuple[np.ndarray, np.ndarray]]:
@@ -179,6 +189,13 @@ class Group:
             raise RecordError(f"{name}, seed {missing[0]}: no column {column} in the metrics of its RL stage (or no store to read it from)")
         scale = {"share": 100.0, "window": 100.0 / self.config["rl"]["max_completion_length"], "raw": 1.0}[metric["unit"]]
         return {seed: summary(metric, steps, scale * values, f"{name}, seed {seed}, {column}") for seed, (steps, values) in series.items()}
+
+
+def _cut(rows) -> float:
+    """Share of samples that hit the token limit, 0 to 1."""
+    import pyarrow.compute as pc
+
+    return float(pc.mean(pc.equal(rows["finish_reason"], "length")).as_py())
 
 
 def summary(metric: Mapping[str, Any], steps: np.ndarray, values: np.ndarray, name: str) -> float:

@@ -18,6 +18,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from repro.claims import engine, intervals
 from repro.claims.engine import ClaimError, Result
 from repro.claims.multiplicity import holm
@@ -39,6 +41,12 @@ CLAIM_HEADINGS = (
     "tests",
     "status",
     "reason",
+)
+
+
+NOTE = (
+    "Intervals are at the Holm level of the claim's family, over training seeds. *detectable*: the effect shown with 80 % power. *paper*: the "
+    "published effect, D where it is a difference of printed numbers. Reasons give effects turned so that positive is what the paper says."
 )
 
 
@@ -78,7 +86,7 @@ def tied_best(rows: Sequence[Row], records: Records, name: str, alpha: float = 0
         try:
             ps.append(intervals.difference(means[best], means[i]).p_value())
         except ValueError:  # no spread in either: tied only if equal
-            ps.append(float(means[best] == means[i]))
+            ps.append(float(np.isclose(np.mean(means[best]), np.mean(means[i]))))
     kept = {i for i, p in zip(others, holm(ps) if ps else [], strict=True) if p > alpha}
     return {best} | kept
 
@@ -155,7 +163,7 @@ def terminal(reports: Sequence[Report]) -> None:
 
     screen = Console()
     # Piped output has no width of its own; 80 columns would break every cell.
-    console = screen if screen.is_terminal else Console(width=200)
+    console = screen if screen.is_terminal else Console(width=220)
     for report in reports:
         headings, lines = leaderboard_cells(report)
         board = Table(title=f"{report.scale}: avg@k in %, 95 % interval; * tied best over training seeds", title_justify="left")
@@ -188,11 +196,7 @@ def markdown(reports: Sequence[Report]) -> str:
         lines += ["\\* statistically tied best set: not told from the best mean by Welch's test over training seeds, Holm over rows.", ""]
         lines += ["### Claims", "", f"{tally(report.results)}.", ""]
         lines += [*_grid(CLAIM_HEADINGS, [claim_cells(r) for r in report.results]), ""]
-        lines += [
-            "Intervals are at the Holm level of the claim's family, over training seeds; *detectable* is the effect shown with 80 %",
-            "",
-        ]
-        lines[-2] += " power; paper: the published effect, D where it is a difference of printed numbers."
+        lines += [NOTE, ""]
         odd = {r.registration.exploratory for r in report.results if r.registration.exploratory}
         lines += [f"- exploratory: {reason}" for reason in sorted(odd)]
         lines += ["", "### What each claim says", ""]
