@@ -1,0 +1,137 @@
+"""Training curves with a band over seeds, as SVG text: for the page, and as files for report.md.
+
+Written by hand instead of with matplotlib so that a chart follows the reader's light or dark scheme, stays sharp and costs kilobytes. The
+band is the 95 % t interval of the mean over training seeds at each step; one seed has a line and no band. Nothing is smoothed.
+
+    >>> from repro.report.curves import chart
+    >>> svg = chart("accuracy", "%", {"cosine": (steps, values)})        # values [seeds, steps]
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from html import escape
+
+import numpy as np
+
+from repro.claims.records import Group, Records
+
+SHOWN = (  # column of metrics.parquet, title, unit, factor
+    ("accuracy", "Training accuracy", "%", 100.0),
+    ("length/mean", "CoT length", "tokens", 1.0),
+    ("truncated", "Truncated", "%", 100.0),
+)
+LIGHT = ("#0b62a4", "#b8480a", "#12735a", "#9b3f86", "#6b5b00", "#4a4a4a", "#7a1f1f", "#3f51b5")
+DARK = ("#6db3f2", "#ff9d66", "#4fd0ac", "#e294cf", "#d9c34a", "#c4c4c4", "#f28b82", "#9fa8ff")
+DASHES = ("", "6 3", "2 2", "8 3 2 3")  # so that arms differ without colour, too
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 460, 260, 48, 12, 30, 34
+
+
+def style() -> str:
+    """Rules that every chart needs; in each file once, in the page once."""
+    light = "".join(f".s{i}{{--c:{c}}}" for i, c in enumerate(LIGHT))
+    dark = "".join(f".s{i}{{--c:{c}}}" for i, c in enumerate(DARK))
+    return (
+        "svg.chart{--ink:#1f2328;--grid:#d8dee4;--paper:#fff;font:12px system-ui,sans-serif}"
+        f".chart text{{fill:var(--ink)}}.grid{{stroke:var(--grid)}}.line{{fill:none;stroke:var(--c);stroke-width:1.8}}"
+        f".band{{fill:var(--c);opacity:.16}}{light}"
+        f"@media(prefers-color-scheme:dark){{svg.chart{{--ink:#e6edf3;--grid:#373e47;--paper:#14181d}}.band{{opacity:.22}}{dark}}}"
+    )
+
+
+def collect(records: Records, scale: str) -> dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]:
+    """Column -> arm -> (steps, values [seeds, steps]) of every RL configuration at a scale whose metrics can be read."""
+    groups = {group.label: group for group in labelled(records, scale) if group.stage == "rl"}
+    found: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
+    for column, *_ in SHOWN:
+        for name, group in groups.items():
+            series = list(group.group.curve(column).values())
+            if not series:
+                continue
+            steps = sorted(set.intersection(*(set(s.tolist()) for s, _ in series)))  # a seed that stopped early cuts the others
+            rows = [values[np.isin(s, steps)] for s, values in series]
+            if steps:
+                found.setdefault(column, {})[name] = (np.array(steps, dtype=float), np.stack(rows))
+    return found
+
+
+class Labelled:
+    """A group and the name by which the report calls it."""
+
+    def __init__(self, group: Group, label: str) -> None:
+        self.group, self.label, self.stage = group, label, group.stage
+
+
+def labelled(records: Records, scale: str) -> list[Labelled]:
+    """RL groups of a scale by arm name; with the start of their key where one name stands for several configurations."""
+    from repro.tracking import arm_name
+
+    groups = [g for (at, stage, _), g in records.groups.items() if at == scale and stage == "rl"]
+    names = [arm_name(g.config) for g in groups]
+    shown = [f"{n} #{g.key[:4]}" if names.count(n) > 1 else n for n, g in zip(names, groups, strict=True)]
+    return sorted((Labelled(g, name) for g, name in zip(groups, shown, strict=True)), key=lambda item: item.label)
+
+
+def chart(title: str, unit: str, series: Mapping[str, tuple[np.ndarray, np.ndarray]], *, alone: bool = False) -> str:
+    """One panel. ``alone``: a file of its own, with its style and a background."""
+    drawn = {name: (steps, *band(values)) for name, (steps, values) in list(series.items())[: len(LIGHT)]}
+    xs = np.concatenate([steps for steps, *_ in drawn.values()])
+    ys = np.concatenate([np.concatenate([low, high]) for _, _, low, high in drawn.values()])
+    ys = ys[np.isfinite(ys)]
+    bottom, top = (0.0, max(1.0, float(ys.max()))) if ys.size else (0.0, 1.0)
+    left, right = float(xs.min()), max(float(xs.max()), float(xs.min()) + 1)
+    legend = 16 * len(drawn)
+
+    def at(x: float, y: float) -> str:
+        u = LEFT + (WIDTH - LEFT - RIGHT) * (x - left) / (right - left)
+        v = HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (y - bottom) / (top - bottom)
+        return f"{u:.1f},{v:.1f}"
+
+    label = f"{title} ({unit}) against training step, {len(drawn)} arm(s)"
+    parts = [
+        f'<svg class="chart" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT + legend}" role="img" aria-label="{escape(label)}">'
+    ]
+    if alone:
+        parts.append(f'<style>{style()}</style><rect width="100%" height="100%" fill="var(--paper)"/>')
+    parts.append(f'<text x="{LEFT}" y="18" font-weight="600">{escape(title)}, {escape(unit)}</text>')
+    for tick in ticks(bottom, top):
+        u, v = at(left, tick).split(",")
+        parts.append(f'<line class="grid" x1="{u}" y1="{v}" x2="{WIDTH - RIGHT}" y2="{v}"/>')
+        parts.append(f'<text x="{LEFT - 6}" y="{float(v) + 4:.1f}" text-anchor="end">{tick:g}</text>')
+    for tick in ticks(left, right):
+        u = at(tick, bottom).split(",")[0]
+        parts.append(f'<text x="{u}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{tick:g}</text>')
+    parts.append(f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 4}" text-anchor="end">step</text>')
+    for i, (name, (steps, mean, low, high)) in enumerate(drawn.items()):
+        dash = f' stroke-dasharray="{DASHES[i % len(DASHES)]}"' if DASHES[i % len(DASHES)] else ""
+        if not np.array_equal(low, high):
+            path = [at(x, min(max(y, bottom), top)) for x, y in zip(steps, high, strict=True)]
+            path += [at(x, min(max(y, bottom), top)) for x, y in zip(steps[::-1], low[::-1], strict=True)]
+            parts.append(f'<polygon class="band s{i}" points="{" ".join(path)}"/>')
+        points = " ".join(at(x, y) for x, y in zip(steps, mean, strict=True))
+        parts.append(f'<polyline class="line s{i}"{dash} points="{points}"/>')
+        y = HEIGHT + 16 * i + 8
+        seeds = series[name][1].shape[0]
+        parts.append(f'<line class="line s{i}"{dash} x1="{LEFT}" y1="{y}" x2="{LEFT + 26}" y2="{y}"/>')
+        parts.append(f'<text x="{LEFT + 32}" y="{y + 4}">{escape(name)}, {seeds} seed{"s" if seeds > 1 else ""}</text>')
+    return "".join([*parts, "</svg>"])
+
+
+def band(values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(mean, low, high) over seeds at each step; low and high are the mean where there is one seed."""
+    from scipy.stats import t
+
+    mean, seeds = values.mean(axis=0), values.shape[0]
+    if seeds < 2:
+        return mean, mean, mean
+    half = t.ppf(0.975, seeds - 1) * values.std(axis=0, ddof=1) / math.sqrt(seeds)
+    return mean, np.maximum(mean - half, 0.0), mean + half  # none of the shown quantities is negative
+
+
+def ticks(low: float, high: float, count: int = 5) -> list[float]:
+    """Round numbers from ``low`` to ``high``."""
+    raw = (high - low) / count
+    power = 10 ** math.floor(math.log10(raw))
+    step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw)
+    return [round(step * i, 10) for i in range(math.ceil(low / step), math.floor(high / step + 1e-9) + 1)]

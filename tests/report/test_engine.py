@@ -1,0 +1,236 @@
+"""The engine on studies with known effects: every verdict, every guard, and what it refuses to read."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from repro.claims import engine
+from repro.claims.engine import ClaimError, Result
+from repro.claims.records import BENCHMARKS, RecordError, Records
+from tests.report import study
+
+
+def judged(root: Path, **changes) -> Result:
+    path = study.claim(root / "claims", **changes)
+    return engine.evaluate([engine.read(path)], Records.load([root / "sweeps"]))[0]
+
+
+@pytest.mark.parametrize(
+    ("effect", "spread", "verdict"),
+    [
+        (8.0, 1.0, "reproduced"),
+        (2.0, 0.3, "reproduced smaller"),
+        (0.0, 0.5, "not reproduced"),
+        (-8.0, 1.0, "contradicted"),
+        (2.0, 6.0, "inconclusive"),
+    ],
+)
+def test_known_effects_get_their_verdict(tmp_path: Path, effect: float, spread: float, verdict: str) -> None:
+    found = judged(study.pair(tmp_path, effect, spread=spread))
+    assert found.verdict.name == verdict, found.verdict
+    assert found.verdict.proxy and found.seeds == 5
+    assert (found.interval.low <= effect <= found.interval.high) or verdict == "inconclusive"
+
+
+def test_pairing_linked_gains_equivalence_and_curves(tmp_path: Path) -> None:
+    study.pair(tmp_path, 8.0)
+    assert judged(tmp_path, test="paired").verdict.name == "reproduced"
+    assert judged(tmp_path, direction="none", margin=20.0).verdict.name == "reproduced"
+    assert judged(tmp_path, direction="none").verdict.name == "contradicted"
+    arms = {"after": {"reward.name": "cosine", "stage": "rl"}, "before": {"sft.name": "long", "stage": "sft"}}
+    gain = judged(tmp_path, test="paired", arms=arms, contrast={"after": 1, "before": -1})
+    assert gain.verdict.name == "reproduced" and 15 < gain.estimate.value < 21
+    base = judged(tmp_path, test="paired", arms={**arms, "before": {"stage": "base"}}, contrast={"after": 1, "before": -1})
+    assert base.verdict.name == "reproduced" and 45 < base.estimate.value < 51, "the base is a constant, not five equal seeds"
+    metric = {"kind": "curve", "column": "accuracy", "summary": "change", "window": 0.05, "unit": "share"}
+    rise = judged(
+        tmp_path, test="one_sample", metric=metric, arms={"cosine": {"reward.name": "cosine", "stage": "rl"}}, contrast={"cosine": 1}
+    )
+    assert rise.verdict.name == "reproduced" and rise.estimate.value == pytest.approx(38, abs=2)
+
+
+def test_holm_counts_the_untested_members(tmp_path: Path) -> None:
+    study.pair(tmp_path, 8.0)
+    study.claim(tmp_path / "claims")
+    study.claim(
+        tmp_path / "claims", id="X2", arms={"cosine": {"reward.name": "a", "stage": "rl"}, "classic": {"reward.name": "b", "stage": "rl"}}
+    )
+    tested, untested = engine.evaluate(engine.load(tmp_path / "claims"), Records.load([tmp_path]))
+    assert tested.p_holm == pytest.approx(2 * tested.p) and tested.interval.level == pytest.approx(0.975)
+    assert untested.verdict.name == "not tested" and "no records of cosine, classic" in untested.verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"seeds": 1}, "needs 5 training seeds"),
+        ({"eval__temperature": 1.0}, "eval.temperature"),
+        ({"rl__steps": 40}, "rl.steps"),
+        ({"data__seed": 1}, "data.seed"),
+    ],
+)
+def test_arms_that_cannot_be_compared_are_not_tested(tmp_path: Path, changes: dict, reason: str) -> None:
+    study.pair(tmp_path, 8.0, seeds=changes.get("seeds", 5))
+    if "seeds" not in changes:  # cosine again, made otherwise, in place of the comparable one
+        for path in (tmp_path / "sweeps").rglob("cell.json"):
+            facts = json.loads(path.read_text())
+            if facts["config"]["reward"]["name"] == "cosine":
+                facts["config"] = study.config("cosine", facts["seed"], **changes)
+                path.write_text(json.dumps(facts))
+    found = judged(tmp_path)
+    assert found.verdict.name == "not tested" and reason in found.verdict.reason
+
+
+def rewrite(path: Path, change) -> None:
+    pq.write_table(change(pq.read_table(path)), path)
+
+
+def test_missing_samples_are_not_tested(tmp_path: Path) -> None:
+    study.pair(tmp_path, 8.0)
+    rewrite(next((tmp_path / "sweeps").rglob("records.parquet")), lambda table: table.slice(0, table.num_rows - 1))
+    found = judged(tmp_path)
+    assert found.verdict.name == "not tested" and "without exactly 4 samples" in found.verdict.reason
+
+
+def test_no_room_for_the_margin_is_not_tested(tmp_path: Path) -> None:
+    for reward in ("classic", "cosine"):
+        for seed in range(5):
+            study.write(tmp_path, study.config(reward, seed), {"rl": 0.98 + seed / 200 if reward == "classic" else 1.0})
+    assert "no room" in judged(tmp_path).verdict.reason
+
+
+def test_two_configurations_of_one_name_are_not_mixed(tmp_path: Path) -> None:
+    study.pair(tmp_path, 8.0)
+    study.pair(tmp_path, -8.0, rl__steps=40)
+    assert "2 configurations" in judged(tmp_path).verdict.reason
+    one = {"reward.name": "cosine", "rl.steps": 20, "stage": "rl"}
+    assert judged(tmp_path, arms={"cosine": one, "classic": {**one, "reward.name": "classic"}}).verdict.name == "reproduced"
+
+
+def test_metric_that_was_not_logged_is_named(tmp_path: Path) -> None:
+    study.pair(tmp_path, 8.0)
+    metric = {"kind": "curve", "column": "kl", "summary": "final", "window": 0.1, "unit": "raw"}
+    assert "no column kl" in judged(tmp_path, metric=metric).verdict.reason
+
+
+def test_nan_in_a_curve_is_named(tmp_path: Path) -> None:
+    study.pair(tmp_path, 8.0)
+    path = next((tmp_path / "store").rglob("metrics.parquet"))
+    rewrite(path, lambda table: table.set_column(1, "accuracy", pa.array(np.full(study.STEPS, np.nan))))
+    metric = {"kind": "curve", "column": "accuracy", "summary": "final", "window": 0.1, "unit": "share"}
+    assert "NaN" in judged(tmp_path, metric=metric).verdict.reason
+
+
+def test_every_claim_file_of_the_project_loads() -> None:
+    claims = engine.load()
+    assert len(claims) >= 40 and {"3.2", "4.2", "4.5", "6.1", "7.3"} <= {claim.section for claim in claims}
+    for claim in claims:
+        assert claim.id.startswith(f"H{claim.section}") and claim.family == f"H{claim.section}"
+        assert claim.published["tag"] in ("P", "D") and claim.published["source"] and claim.min_seeds >= 5
+        assert claim.path.read_text().startswith(f"# {claim.id}, paper section {claim.section}.")
+        effect = claim.published["effect"]
+        if effect is not None:  # the sign the paper claims
+            assert (effect > 0) == (claim.direction == "increase")
+
+
+def test_metrics_of_claims_are_metrics_of_the_code() -> None:
+    """A column that no RL stage logs would leave its claim untested for ever."""
+    from repro.rl import metrics
+
+    for claim in engine.load():
+        column = claim.metric.get("column")
+        if column:
+            base = column.removesuffix("_per_1k")
+            known = base in metrics.__doc__ or base.split("/")[0] in ("keyword", "length", "repetition")
+            assert known, f"{claim.id}: {column}"
+        for role in claim.metric.get("benchmarks", []):
+            from evals.benchmarks import BENCHMARKS as known
+
+            assert set(BENCHMARKS[role].values()) <= set(known)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"marginn": 1}, "unknown key marginn"),
+        ({"margin": ...}, "margin is missing"),
+        ({"margin": 0}, "margin must be a number above 0"),
+        ({"contrast": {"cosine": 1, "linear": -1}}, "names an arm 'linear'"),
+        ({"metric": {"kind": "accuracy", "benchmarks": ["maths"]}}, "metric.benchmarks must be one of"),
+        ({"metric": {"kind": "speed"}}, "metric.kind must be one of"),
+        ({"metric": {"kind": "curve", "column": "kl", "summary": "best", "window": 0.1, "unit": "raw"}}, "metric.summary must be one of"),
+        ({"test": "interaction"}, "needs 4 arm"),
+        ({"direction": "up"}, "direction must be one of"),
+        ({"min_seeds": 1}, "min_seeds"),
+        ({"published": {"effect": "big", "tag": "P", "source": "x"}}, "published.effect must be"),
+    ],
+)
+def test_a_bad_claim_is_one_line(tmp_path: Path, changes: dict, message: str) -> None:
+    with pytest.raises(ClaimError) as error:
+        engine.read(study.claim(tmp_path / "claims", **changes))
+    assert message in str(error.value) and "\n" not in str(error.value) and "X1.yaml" in str(error.value)
+
+
+def test_bad_records_are_one_line(tmp_path: Path) -> None:
+    def refused(match: str) -> None:
+        with pytest.raises(RecordError, match=match) as error:
+            judged(tmp_path)
+        assert "\n" not in str(error.value)
+
+    (tmp_path / "sweeps").mkdir()
+    refused("no finished cell.*quickstart")
+    study.pair(tmp_path, 8.0)
+    path = sorted((tmp_path / "sweeps").rglob("records.parquet"))[0]
+    good = pq.read_table(path)
+    pq.write_table(pa.concat_tables([good, good.slice(good.num_rows - 1, 1)]), path)
+    refused("duplicate record.*delete the folder")
+    pq.write_table(good.drop_columns(["verifier_version"]), path)
+    refused("another schema version .verifier_version is missing")
+    column = good.column_names.index("correct")
+    pq.write_table(good.set_column(column, "correct", pa.array([None] * good.num_rows, pa.bool_())), path)
+    refused("without correct")
+    path.write_text("no parquet")
+    refused("no readable Parquet")
+    pq.write_table(good, path)
+    facts = json.loads((path.parent / "cell.json").read_text())
+    facts["evaluations"][-1]["key"] = "other"
+    twin = tmp_path / "sweeps" / "again"
+    twin.mkdir()
+    (twin / "cell.json").write_text(json.dumps(facts))
+    pq.write_table(good, twin / "records.parquet")
+    refused("two different evaluations")
+
+
+def test_a_claim_is_exploratory_unless_the_records_code_held_it(tmp_path: Path) -> None:
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(tmp_path), "-c", "user.name=t", "-c", "user.email=t@localhost", *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    def state(commits: list[str]) -> engine.Registration:
+        engine._git.cache_clear()
+        return engine.registration(path, commits)
+
+    git("init", "-q")
+    git("commit", "-q", "--allow-empty", "-m", "before")
+    before = git("rev-parse", "HEAD")
+    path = study.claim(tmp_path / "claims")
+    assert state([before]).hash == "uncommitted"
+    git("add", ".")
+    git("commit", "-q", "-m", "claim")
+    declared = git("rev-parse", "HEAD")
+    assert state([declared]) == engine.Registration(git("log", "-1", "--format=%h"), "")
+    assert "did not hold the claim yet" in state([before]).exploratory
+    assert "not in this repository" in state(["f" * 40]).exploratory
+    path.write_text("# a comment\n" + path.read_text())
+    git("commit", "-qam", "comment")
+    assert not state([declared]).exploratory
+    path.write_text(path.read_text().replace("margin: 3.0", "margin: 1.0"))
+    git("commit", "-qam", "edit")
+    assert "edited after" in state([declared]).exploratory
