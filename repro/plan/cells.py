@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from repro.config import ConfigError, plain, register, validate
 from repro.store import RESUME, Built, Stage, Store
@@ -117,13 +117,12 @@ def _swept(overrides: Sequence[str]) -> list[str]:
     return [o.input_line for o in OverridesParser.create().parse_overrides(list(overrides)) if o.is_sweep_override()]
 
 
-def expand(overrides: Sequence[str], *, multirun: bool = False, store: bool = True) -> Plan:
-    """Compose and validate every cell of ``python -m repro OVERRIDES``.
+def expand(overrides: Sequence[str], *, multirun: bool = False) -> Plan:
+    """Compose and validate every cell of ``python -m repro OVERRIDES``. Imports no torch; the store is not looked at (``look_up``).
 
     Args:
         overrides: as on the command line, sweeps included.
         multirun: as ``--multirun``.
-        store: look into the store (``paths.store``); False needs no torch and leaves every status unknown.
 
     Raises:
         ConfigError: what ``python -m repro`` would refuse, and sweeps of other sweepers than the basic one.
@@ -135,7 +134,7 @@ def expand(overrides: Sequence[str], *, multirun: bool = False, store: bool = Tr
     overrides, swept = list(overrides), _swept(overrides)
     with initialize_config_dir(str(CONF), version_base="1.3"):
         master = compose("config", overrides=[o for o in overrides if o not in swept], return_hydra_config=True).hydra
-        sweep = multirun or OmegaConf.select(master, "mode") is not None and master.mode.name == "MULTIRUN"
+        sweep = multirun or (OmegaConf.select(master, "mode") is not None and master.mode.name == "MULTIRUN")
         if not sweep and swept:
             raise ConfigError(f"{swept[0]} is a sweep, and this would be a single run: add -m")
         jobs = [overrides]
@@ -146,23 +145,29 @@ def expand(overrides: Sequence[str], *, multirun: bool = False, store: bool = Tr
             jobs = combinations([o for o in overrides if not o.lstrip("+~").startswith("hydra")], dict(master.sweeper.params or {}))
         if not jobs:
             raise ConfigError("the sweep has no cells: one of its lists is empty")
-        cells = [_cell(job, compose("config", overrides=job), store) for job in jobs]
+        cells = []
+        for job in jobs:
+            config = compose("config", overrides=job)
+            validate(config)
+            resolved = plain(config)
+            cells.append(PlannedCell(job, resolved, stages_of(resolved), "the store was not looked at"))
     arms: dict[str, list[int]] = {}
     for cell in cells:
         arms.setdefault(f"{cell.arm} {cell.arm_key}", []).append(cell.config["seed"])
     return Plan(cells, sweep, arms)
 
 
-def _cell(overrides: list[str], config: DictConfig, store: bool) -> PlannedCell:
-    validate(config)
-    resolved = plain(config)
-    stages = stages_of(resolved)
-    if not store:
-        return PlannedCell(overrides, resolved, stages, "the store was not looked at")
-    why = unresolved(resolved)
-    if why is None:
-        stages = _with_keys(config, stages)
-    return PlannedCell(overrides, resolved, stages, why)
+def look_up(plan: Plan) -> Plan:
+    """The plan with store keys and what the store has, as far as the keys can be known. Imports torch where they can; writes nothing.
+
+    Raises:
+        ConfigError: a shipped base checkpoint is damaged.
+    """
+    cells = []
+    for cell in plan.cells:
+        why = unresolved(cell.config)
+        cells.append(replace(cell, stages=cell.stages if why else _with_keys(cell.config, cell.stages), why_unknown=why))
+    return replace(plan, cells=cells)
 
 
 def _identity(kind: str, read: Any, *inputs: str) -> str:
@@ -257,14 +262,14 @@ class _Folder:
         return [self.path / f"step-{step:06d}" for step in self.steps]
 
 
-def _with_keys(config: DictConfig, stages: list[Planned]) -> list[Planned]:
+def _with_keys(config: dict[str, Any], stages: list[Planned]) -> list[Planned]:
     """The same stages with store keys and status, as the pipeline itself would ask the store for them."""
     from repro.pipeline import Cell
     from repro.verifiers import Verifier
 
     class DryCell(Cell):
         def __init__(self) -> None:
-            self.config, self.store = plain(config), _DryStore(config.paths.store)
+            self.config, self.store = config, _DryStore(config["paths"]["store"])
             self.done, self.evaluations, self.verifier = [], [], Verifier()
 
         def rl(self, *inputs: Any) -> Built:
@@ -274,7 +279,7 @@ def _with_keys(config: DictConfig, stages: list[Planned]) -> list[Planned]:
     cell = DryCell()
     cell.run()
     asked = list(cell.store.asked)
-    if config.model.path is not None:  # a checkpoint from outside is no stage of the store
+    if config["model"]["path"] is not None:  # a checkpoint from outside is no stage of the store
         stages, first = stages[1:], [replace(stages[0], status=STORED)]
     else:
         first = []

@@ -21,6 +21,7 @@ from typing import Any
 
 from repro.config import ConfigError
 
+
 @dataclass(frozen=True)
 class Shape:
     """A decoder with gated MLP, RMS norms and rotary positions; field names as in ``config.json``, ``bias``: of query, key and value."""
