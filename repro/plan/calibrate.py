@@ -13,8 +13,9 @@ from __future__ import annotations
 import functools
 import math
 import random
+import statistics
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,7 @@ def measure(cell: PlannedCell) -> Speeds:
 
     sampled(prompts[:2], 2, eos)  # warm up
     probe = min(PROBE, window)
-    step = sampled(prompts[:2], probe, -1)[1] / probe  # no token is -1: two rows that do not end
+    step = statistics.median(sampled(prompts[:2], probe, -1)[1] for _ in range(3)) / probe  # no token is -1: the rows do not end
     free, _ = sampled(prompts, window, eos)
     searching = [[*prompt, vocabulary[f"x{random.Random(i).randrange(7)}"]] for i, prompt in enumerate(prompts)]
     long, clock = sampled(searching, window, eos)
@@ -163,27 +164,35 @@ def _train(model: Any, rows: list[list[int]], chunk: int) -> float:
     return sum(map(len, rows)) / (time.perf_counter() - clock)
 
 
+def adjusted(config: dict[str, Any], stage: Planned, work: Work, speeds: Speeds) -> Work:
+    """The tokens of a stage with what the measurement knows better: how long the base's completions are, and that RL from it starts there."""
+    base = speeds.base_length
+    if base is None or not work.samples:
+        return work
+    length = work.length
+    if stage.of == "base":
+        length = min(base, work.window)
+    elif stage.kind == "rl" and config["sft"]["name"] == "none":
+        length -= max(0.0, length - base) / 2 * min(1.0, RAMP / work.steps)
+    trained = work.trained * (work.prompt + length) / (work.prompt + work.length)
+    return replace(work, length=length, sampled=work.samples * length, trained=trained)
+
+
 def seconds(config: dict[str, Any], stage: Planned, work: Work, speeds: Speeds) -> float:
-    """Estimated wall time of one stage on this machine, start-up apart."""
+    """Estimated wall time of one stage on this machine, start-up apart. work: ``adjusted``."""
     if stage.kind == "base":
         return work.trained / speeds.sorted_training
     if stage.kind in ("sft", "judge"):
         return work.trained / speeds.padded_training
     if stage.kind == "eval":
-        length = min(speeds.base_length or work.length, work.window) if stage.of == "base" else work.length
-        return speeds.sampling(
-            work.samples, length, work.window, min(config["eval"]["batch_size"], work.samples // len(config["eval"]["benchmarks"]))
-        )
+        batch = min(config["eval"]["batch_size"], work.samples // len(config["eval"]["benchmarks"]))
+        return speeds.sampling(work.samples, work.length, work.window, batch)
     rl = config["rl"]
-    length = work.length
-    if config["sft"]["name"] == "none" and speeds.base_length is not None:
-        length -= max(0.0, length - speeds.base_length) / 2 * min(1.0, RAMP / rl["steps"])
-    once = work.samples * (work.prompt + length)
     updates = rl["epochs"] * rl["minibatches"]
     passes = 3.0 * rl["epochs"]  # in forward passes: a backward pass is two (repro.plan.flops)
     passes += updates > 1  # log-probabilities before the first update
     passes += rl["kl"] > 0 or rl["measure_kl"]  # those of the reference
     if rl["baseline"] == "ppo":
         passes += 3.0 * rl["epochs"] + (updates > 1)  # the critic is as large as the policy
-    training = passes / 3 * once / speeds.sorted_training
-    return speeds.sampling(work.samples, length, work.window, rl["prompts_per_step"] * rl["group_size"]) + training
+    training = passes / 3 * (work.sampled + work.prompts) / speeds.sorted_training
+    return speeds.sampling(work.samples, work.length, work.window, rl["prompts_per_step"] * rl["group_size"]) + training

@@ -7,14 +7,13 @@ cards of their own; GPU-hours hardly change, the wall time of a step does. Pure 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from repro.config import ConfigError
 from repro.plan import memory
 from repro.plan.cells import Planned
 from repro.plan.flops import Shape
-from repro.plan.memory import GIB
 from repro.plan.workload import Work
 
 
@@ -86,7 +85,7 @@ class Assumptions:
 @dataclass(frozen=True)
 class Cost:
     """Of one stage. seconds: wall time; parts: seconds by activity; memory: bytes of one card by part; peak: bytes at once; fits: in the card;
-    together: sequences that decode side by side on a card."""
+    together: sequences that decode side by side on a card. instead: where it does not fit, peak bytes under the other ways to launch."""
 
     gpus: int
     seconds: float
@@ -95,6 +94,7 @@ class Cost:
     peak: float
     fits: bool
     together: float = 0.0
+    instead: dict[str, float] = field(default_factory=dict)
 
     @property
     def gpu_hours(self) -> float:
@@ -118,7 +118,9 @@ def decoding(
     return prefill + max(samples * length / (gpus * together) * step, alone)
 
 
-def footprint(shape: Shape, config: dict[str, Any], kind: str, work: Work, gpus: int, card: GPU) -> tuple[dict[str, float], float, float]:
+def footprint(
+    shape: Shape, config: dict[str, Any], kind: str, work: Work, gpus: int, card: GPU, sharding: str
+) -> tuple[dict[str, float], float, float]:
     """(bytes of one card by part, the largest sum at once, sequences that decode side by side).
 
     Training of one GPU's forward pass; on GPUs the trainer always recomputes activations (``repro.training``).
@@ -130,7 +132,6 @@ def footprint(shape: Shape, config: dict[str, Any], kind: str, work: Work, gpus:
         together = memory.concurrent(shape, usable - parts["weights"], work.prompt + work.length, wanted)
         parts["KV cache"] = memory.kv_cache(shape, (work.prompt + work.length) * together)
         return parts, sum(parts.values()), together
-    sharding = config["launch"]["name"]
     if kind != "rl":
         rows = config["sft"]["batch_size"] if kind != "base" else config["model"]["micro"]["batch_size"]
         # Outside the micro world a forward pass takes one sequence, as the paper's scripts do; the trainer of this project takes its share.
@@ -164,13 +165,22 @@ def cost(config: dict[str, Any], stage: Planned, work: Work, shape: Shape, assum
     """Time and memory of one stage; None for a base model that is only loaded."""
     if stage.kind == "base" and work.trained == 0:
         return None
-    gpus, card = assumed.cards(config, stage.kind), assumed.card
-    parts, peak, together = footprint(shape, config, stage.kind, work, gpus, card)
-    fits = peak <= card.memory * (1 - memory.RESERVE)
+    gpus, card, sharding = assumed.cards(config, stage.kind), assumed.card, config["launch"]["name"]
+    usable = card.memory * (1 - memory.RESERVE)
+    parts, peak, together = footprint(shape, config, stage.kind, work, gpus, card, sharding)
+    fits = peak <= usable and (together > 0 or work.samples == 0)
+    instead = {}
+    if not fits and stage.kind != "eval":
+        for other in memory.SHARDINGS[2:]:
+            if other != sharding:
+                instead[other] = footprint(shape, config, stage.kind, work, gpus, card, other)[1]
     rate = assumed.mfu * card.peak * gpus
     seconds: dict[str, float] = {}
     if work.samples:
-        side = max(1.0, together)  # where nothing fits, the time is that of one sequence after the other
+        # Where the training states leave no room, the time is that of an engine that has the card to itself while it samples.
+        wanted = max(1, work.samples / max(1, work.steps) / gpus)
+        alone = memory.concurrent(shape, usable - 2.0 * shape.parameters, work.prompt + work.length, wanted)
+        side = together or max(1.0, alone)
         batches = work.steps if stage.kind == "rl" else 1
         each = decoding(
             shape,
@@ -183,11 +193,9 @@ def cost(config: dict[str, Any], stage: Planned, work: Work, shape: Shape, assum
             together=side,
         )
         seconds["sampling"] = each * batches
-        if seconds["sampling"] and together == 0:
-            fits = False
     if work.trained:
         seconds |= _training(config, stage, work, shape, work.prompt + work.length, rate)
-    return Cost(gpus, sum(seconds.values()), seconds, parts, peak, fits, together)
+    return Cost(gpus, sum(seconds.values()), seconds, parts, peak, fits, together, instead)
 
 
 def _training(config: dict[str, Any], stage: Planned, work: Work, shape: Shape, row: float, rate: float) -> dict[str, float]:
@@ -207,8 +215,3 @@ def _training(config: dict[str, Any], stage: Planned, work: Work, shape: Shape, 
         values = shape.forward(once, context, logits=0) / rate
         seconds["critic"] = values + shape.train(work.trained, context, checkpointing=True, logits=0) / rate
     return seconds
-
-
-def gib(amount: float) -> str:
-    """Bytes for a table."""
-    return f"{amount / GIB:.1f}" if amount >= 0.05 * GIB else f"{amount / GIB:.1g}"
