@@ -1,0 +1,288 @@
+"""The cells of a command line, the stages of each, and which of them the store already has.
+
+Expands the line as Hydra's basic sweeper would (parameters of the experiment first, then those of the line, the last of a key wins, cartesian
+product) without starting it. A stage is identified in two ways. Its *identity* follows from the configuration alone and is enough to count
+a stage that several cells share once. Its *store key* needs the checksums of its inputs and the machine, and is not computed here again: the
+pipeline's own ``Cell`` runs over a store that builds nothing and writes down what it was asked for. A key cannot be known while the base
+model is a hub checkpoint that this machine has not got; the plan then says so.
+
+    >>> [len(cell.stages) for cell in expand(["+experiment=quickstart"]).cells]   # base, its evaluation, RL, three evaluations
+    [6]
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from repro.config import ConfigError, plain, register, validate
+from repro.store import RESUME, Built, Stage, Store
+
+CONF = Path(__file__).parents[2] / "conf"
+NEW, SHARED, STORED, BEGUN, UNKNOWN = "new", "shared", "in the store", "begun", "unknown"
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One stage of one cell.
+
+    kind: ``base`` (pre-training, or a checkpoint from outside), ``sft``, ``judge``, ``rl`` or ``eval``. of: what an evaluation scores
+    (``base``, ``sft``, ``rl``) and ``step`` the RL step of that policy. identity: equal for stages that one build serves. key: name in the
+    store, None if it cannot be known yet. status: ``new``, ``begun`` (a killed build will be resumed), ``in the store``, or ``unknown``.
+    """
+
+    kind: str
+    identity: str
+    of: str = ""
+    step: int = 0
+    key: str | None = None
+    status: str = UNKNOWN
+
+    @property
+    def title(self) -> str:
+        return f"eval {self.of}" + (f" step {self.step}" if self.of == "rl" else "") if self.kind == "eval" else self.kind
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    """One configuration: its overrides as typed, the resolved configuration, its stages in order."""
+
+    overrides: list[str]
+    config: dict[str, Any]
+    stages: list[Planned]
+    why_unknown: str | None = None  # why the store keys are not known
+
+    @property
+    def arm(self) -> str:
+        from repro.tracking import arm_name
+
+        return arm_name(self.config)
+
+    @property
+    def arm_key(self) -> str:
+        from repro.pipeline import arm_key
+
+        return arm_key(self.config)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All cells of a command. ``sweep``: whether Hydra would run it as a sweep."""
+
+    cells: list[PlannedCell]
+    sweep: bool
+    arms: dict[str, list[int]] = field(default_factory=dict)  # arm and its key -> training seeds
+
+    def unique(self) -> Iterable[tuple[PlannedCell, Planned]]:
+        """Every stage once, with the first cell that needs it."""
+        seen = set()
+        for cell in self.cells:
+            for stage in cell.stages:
+                if stage.identity not in seen:
+                    seen.add(stage.identity)
+                    yield cell, stage
+
+
+def combinations(overrides: Sequence[str], params: dict[str, Any]) -> list[list[str]]:
+    """The overrides of every job, in the sweeper's order. ``params``: ``hydra.sweeper.params`` of the composed configuration.
+
+    Raises:
+        ConfigError: a sweep that only other sweepers understand (``interval(0,1)``).
+        hydra.errors.OverrideParseException: an override that cannot be read.
+    """
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    choices: dict[str, list[str]] = {}
+    for override in OverridesParser.create().parse_overrides([*(f"{key}={value}" for key, value in params.items()), *overrides]):
+        key = override.get_key_element()
+        if not override.is_sweep_override():
+            choices[key] = [f"{key}={override.get_value_element_as_str()}" if not override.is_delete() else override.input_line]
+        elif override.is_discrete_sweep():
+            choices[key] = [f"{key}={value}" for value in override.sweep_string_iterator()]
+        else:
+            raise ConfigError(f"cannot plan {override.input_line!r}: Hydra's basic sweeper takes lists (a,b), range(...) and glob(...)")
+    return [list(job) for job in itertools.product(*choices.values())]
+
+
+def _swept(overrides: Sequence[str]) -> list[str]:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    return [o.input_line for o in OverridesParser.create().parse_overrides(list(overrides)) if o.is_sweep_override()]
+
+
+def expand(overrides: Sequence[str], *, multirun: bool = False) -> Plan:
+    """Compose and validate every cell of ``python -m repro OVERRIDES``. Imports no torch; the store is not looked at (``look_up``).
+
+    Args:
+        overrides: as on the command line, sweeps included.
+        multirun: as ``--multirun``.
+
+    Raises:
+        ConfigError: what ``python -m repro`` would refuse, and sweeps of other sweepers than the basic one.
+        hydra.errors.HydraException: unknown groups, choices and keys.
+    """
+    from hydra import compose, initialize_config_dir
+
+    register()
+    overrides, swept = list(overrides), _swept(overrides)
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        master = compose("config", overrides=[o for o in overrides if o not in swept], return_hydra_config=True).hydra
+        sweep = multirun or (OmegaConf.select(master, "mode") is not None and master.mode.name == "MULTIRUN")
+        if not sweep and swept:
+            raise ConfigError(f"{swept[0]} is a sweep, and this would be a single run: add -m")
+        jobs = [overrides]
+        if sweep:
+            target = master.sweeper["_target_"]
+            if not target.endswith(".BasicSweeper"):
+                raise ConfigError(f"cannot plan hydra/sweeper {target}: its cells are not known beforehand; use the basic one")
+            jobs = combinations([o for o in overrides if not o.lstrip("+~").startswith("hydra")], dict(master.sweeper.params or {}))
+        if not jobs:
+            raise ConfigError("the sweep has no cells: one of its lists is empty")
+        cells = []
+        for job in jobs:
+            config = compose("config", overrides=job)
+            validate(config)
+            resolved = plain(config)
+            cells.append(PlannedCell(job, resolved, stages_of(resolved), "the store was not looked at"))
+    arms: dict[str, list[int]] = {}
+    for cell in cells:
+        arms.setdefault(f"{cell.arm} {cell.arm_key}", []).append(cell.config["seed"])
+    return Plan(cells, sweep, arms)
+
+
+def look_up(plan: Plan) -> Plan:
+    """The plan with store keys and what the store has, as far as the keys can be known. Imports torch where they can; writes nothing.
+
+    Raises:
+        ConfigError: a shipped base checkpoint is damaged.
+    """
+    cells = []
+    for cell in plan.cells:
+        why = unresolved(cell.config)
+        cells.append(replace(cell, stages=cell.stages if why else _with_keys(cell.config, cell.stages), why_unknown=why))
+    return replace(plan, cells=cells)
+
+
+def _identity(kind: str, read: Any, *inputs: str) -> str:
+    return f"{kind}-{hashlib.sha256(json.dumps([read, inputs], sort_keys=True).encode()).hexdigest()[:16]}"
+
+
+def kept_steps(rl: dict[str, Any]) -> list[int]:
+    """RL steps whose policy is kept and evaluated: every ``eval_steps``, and the last."""
+    between = range(rl["eval_steps"], rl["steps"], rl["eval_steps"]) if rl["eval_steps"] else ()
+    return [*between, rl["steps"]]
+
+
+def needs_micro_judge(config: dict[str, Any]) -> bool:
+    """Whether RL is rewarded by a micro judge, which the run fine-tunes from the base model."""
+    verifier = config["verifier"]
+    judge = verifier.get("judge") or {}
+    return config["rl"]["name"] != "none" and verifier.get("kind") == "judge" and not judge.get("path") and not judge.get("url")
+
+
+def stages_of(config: dict[str, Any]) -> list[Planned]:
+    """The stages of a cell in the order in which they run, identified by what each reads of the configuration."""
+    model = config["model"]
+    launched = {"launch": config["launch"]["name"], "processes": config["launch"]["processes"], "threads": config["threads"]}
+    outside = model["path"] is not None
+    base = Planned("base", _identity("base", [model["path"], model["revision"]] if outside else [model["micro"], config["threads"]]))
+    stages = [base]
+
+    def evaluate(of: str, step: int, model_of: Planned) -> None:
+        stages.append(Planned("eval", _identity("eval", [config["eval"], config["threads"], step], model_of.identity), of, step))
+
+    evaluate("base", 0, base)
+    start = base
+    if config["sft"]["name"] != "none":
+        start = Planned("sft", _identity("sft", [config["sft"], config["data"], config["seed"], launched], base.identity))
+        stages.append(start)
+        evaluate("sft", 0, start)
+    if config["rl"]["name"] != "none":
+        inputs = [start.identity]
+        if needs_micro_judge(config):
+            judge = Planned("judge", _identity("judge", [config["sft"], config["data"], launched], base.identity))
+            stages.append(judge)
+            inputs.append(judge.identity)
+        read = [config[key] for key in ("rl", "reward", "data", "seed", "verifier")]
+        rl = Planned("rl", _identity("rl", [read, launched], *inputs))
+        stages.append(rl)
+        for step in kept_steps(config["rl"]):
+            evaluate("rl", step, rl)
+    return stages
+
+
+def unresolved(config: dict[str, Any]) -> str | None:
+    """Why the store keys of a cell cannot be known, or None."""
+    path, revision = config["model"]["path"], config["model"]["revision"]
+    if path is None or Path(path).expanduser().is_dir():
+        return None
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    try:
+        snapshot_download(path, revision=revision, local_files_only=True)
+    except (LocalEntryNotFoundError, HFValidationError):
+        return f"the commit of {path} is known only once it is on this machine"
+    return None
+
+
+class _DryStore(Store):
+    """A store that neither makes its folder nor builds: it notes what it is asked for."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root).expanduser().resolve()
+        self.asked: list[tuple[Stage, str]] = []
+
+    def get_or_build(self, stage: Stage, build: Any) -> Built:
+        found = self.get(stage)
+        begun = (self.root / stage.name / f".{stage.key}.work" / RESUME).is_dir()
+        self.asked.append((stage, STORED if found else BEGUN if begun else NEW))
+        nowhere = {"environment": {"commit": None, "dirty": None}}
+        return found or Built(stage, self.path(stage), False, 0.0, nowhere)
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """Stands for the folder of an RL stage that is not there yet: it has the policies that the stage will keep."""
+
+    path: Path
+    steps: list[int]
+
+    def __truediv__(self, name: str) -> Any:
+        return _Folder(self.path / name, self.steps) if name == "policies" else self.path / name
+
+    def glob(self, _: str) -> list[Path]:
+        return [self.path / f"step-{step:06d}" for step in self.steps]
+
+
+def _with_keys(config: dict[str, Any], stages: list[Planned]) -> list[Planned]:
+    """The same stages with store keys and status, as the pipeline itself would ask the store for them."""
+    from repro.pipeline import Cell
+    from repro.verifiers import Verifier
+
+    class DryCell(Cell):
+        def __init__(self) -> None:
+            self.config, self.store = config, _DryStore(config["paths"]["store"])
+            self.done, self.evaluations, self.verifier = [], [], Verifier()
+
+        def rl(self, *inputs: Any) -> Built:
+            built = super().rl(*inputs)
+            return replace(built, path=_Folder(built.path, kept_steps(self.config["rl"])[:-1]))
+
+    cell = DryCell()
+    cell.run()
+    asked = list(cell.store.asked)
+    if config["model"]["path"] is not None:  # a checkpoint from outside is no stage of the store
+        stages, first = stages[1:], [replace(stages[0], status=STORED)]
+    else:
+        first = []
+    if len(asked) != len(stages):
+        raise RuntimeError(f"the pipeline has {len(asked)} stages where the plan expects {len(stages)}")
+    return [*first, *(replace(s, key=stage.key, status=status) for s, (stage, status) in zip(stages, asked, strict=True))]
