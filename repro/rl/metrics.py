@@ -10,7 +10,8 @@ length/finished_over_all                mean of length x finished over all compl
 repetition/40gram    share of tokens that lie in a 40-gram seen before in the same completion
 keyword/<word>       occurrences a completion of wait, recheck, alternatively, retry, however (section 6.1);
                      keyword/<word>_per_1k: per 1,000 tokens
-branching            occurrences a completion of "alternatively" followed by a comma (sections 4.5, 4.6); branching_per_1k
+branching            occurrences a completion of "alternatively" followed by a comma (sections 4.5, 4.6); branching_per_1k. The
+                     micro world writes no commas: there keyword/alternatively takes its place
 reward/<term>        mean over completions of a reward term (summed over tokens); reward: of their sum
 kl, kl/k1            k3 and k1 estimates of the KL to the reference, mean a token; where there is a reference
 critic/explained_variance, critic/loss, critic/grad_norm, critic/learning_rate      PPO
