@@ -19,6 +19,23 @@ from repro.report import curves
 if TYPE_CHECKING:
     from repro.report.__main__ import Report
 
+# The columns of the claim table: what a narrow screen must show first comes first.
+FIRST = (
+    "claim",
+    "verdict",
+    "ours [interval]",
+    "paper",
+    "seeds",
+    "p (Holm)",
+    "reason",
+    "metric",
+    "arms",
+    "detectable",
+    "section",
+    "tests",
+    "status",
+)
+
 CSS = """
 :root{color-scheme:light dark;--bg:#fff;--fg:#1f2328;--dim:#59636e;--line:#d1d9e0;--soft:#f6f8fa;--link:#0b62a4}
 @media(prefers-color-scheme:dark){:root{--bg:#14181d;--fg:#e6edf3;--dim:#9aa4af;--line:#373e47;--soft:#1d232b;--link:#6db3f2}}
@@ -26,14 +43,14 @@ CSS = """
 h1{font-size:1.6em}h2{margin-top:2em;border-bottom:1px solid var(--line)}a{color:var(--link)}.dim{color:var(--dim)}
 .wide{overflow-x:auto;border:1px solid var(--line);border-radius:6px}table{border-collapse:collapse;width:100%;font-size:14px}
 th,td{padding:5px 8px;text-align:left;vertical-align:top;border-bottom:1px solid var(--line)}th{background:var(--soft);white-space:nowrap}
-td.n{white-space:nowrap;font-variant-numeric:tabular-nums}th button{all:unset;cursor:pointer;font-weight:600}
+td:first-child{min-width:13em}td.n{white-space:nowrap;font-variant-numeric:tabular-nums}th button{all:unset;cursor:pointer;font-weight:600}
 th button::after{content:" \\2195";color:var(--dim)}th[aria-sort=ascending] button::after{content:" \\2191"}
 th[aria-sort=descending] button::after{content:" \\2193"}
 th button:focus-visible,a:focus-visible,select:focus-visible,.more:focus-visible,.wide:focus-visible{outline:2px solid var(--link);outline-offset:2px}
 .v{font-weight:600}.v::before{content:"\\25CF ";color:var(--dim)}.reproduced::before,.smaller::before{color:#1a7f37}.contradicted::before,
 .not::before{color:#cf222e}.inconclusive::before{color:#bf8700}
-.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,360px),1fr));gap:16px}svg.chart{width:100%;height:auto}
-select,.more{font:inherit;padding:6px 10px;margin:4px 8px 4px 0;color:inherit;background:var(--soft);border:1px solid var(--line);border-radius:6px}
+.charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,360px),1fr));gap:16px}svg.chart{width:100%;height:auto;max-width:720px}
+select,.more{font:inherit;max-width:100%;padding:6px 10px;margin:4px 8px 4px 0;color:inherit;background:var(--soft);border:1px solid var(--line);border-radius:6px}
 .more{cursor:pointer}pre{white-space:pre-wrap;overflow-wrap:anywhere;background:var(--soft);padding:8px;margin:4px 0;border-radius:6px}
 .sample{border-bottom:1px solid var(--line);padding:8px 0}code{overflow-wrap:anywhere}
 @media(max-width:760px){.cards thead tr{display:flex;flex-wrap:wrap}.cards thead th{border:0}.cards tbody tr{display:block;padding:8px 0;border-bottom:2px solid
@@ -97,7 +114,9 @@ def render(reports: Sequence[Report], records: Records, samples: int) -> str:
         )
         body.append(f"<h2>{escape(report.scale)} scale: claims</h2><p>{escape(tally(report.results))}.</p>")
         order = sorted(report.results, key=lambda r: r.verdict.name == "not tested")
-        body.append(grid(CLAIM_HEADINGS, [claim_cells(r) for r in order], label="claims", titles=[r.claim.statement for r in order]))
+        found = [dict(zip(CLAIM_HEADINGS, claim_cells(r), strict=True)) for r in order]
+        cells = [[row[heading] for heading in FIRST] for row in found]
+        body.append(grid(FIRST, cells, label="claims", titles=[r.claim.statement for r in order]))
         body.append(f'<p class="dim">{escape(NOTE.replace("*", ""))}</p>')
         odd = sorted({r.registration.exploratory for r in report.results if r.registration.exploratory})
         body += [f'<p class="dim">exploratory: {escape(reason)}</p>' for reason in odd]

@@ -155,3 +155,32 @@ def test_help_says_what_is_written(capsys: pytest.CaptureFixture[str]) -> None:
         main(["--help"])
     text = capsys.readouterr().out
     assert stop.value.code == 0 and "report.html" in text and "outputs/sweeps" in text
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def test_the_page_in_a_browser(made: Path, width: int, scheme: str) -> None:
+    """Where Playwright and its Chromium are installed: no errors, no requests, nothing wider than the window, sorting from the keyboard."""
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as browsers:
+        try:
+            browser = browsers.chromium.launch()
+        except playwright.Error as error:
+            pytest.skip(f"no Chromium: {str(error).splitlines()[0]}")
+        page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
+        problems: list[str] = []
+        page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: problems.append(str(error)))
+        page.on("request", lambda request: None if request.url.startswith(("file:", "data:")) else problems.append(request.url))
+        page.goto((made / "out" / "report.html").as_uri())
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        page.focus("table.sort th:nth-child(4) button")
+        for _ in range(2):
+            page.keyboard.press("Enter")
+        cells = page.eval_on_selector_all(
+            "table.sort >> nth=0 >> tbody tr", "rows => rows.map(row => parseFloat(row.cells[3].textContent))"
+        )
+        assert cells == sorted(cells, reverse=True)
+        page.select_option("#only", "wrong")
+        assert "shown" in page.text_content("#seen")
+        assert not problems
+        browser.close()
