@@ -140,7 +140,7 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 def forest(lines: Sequence[tuple[str, float, float, float, float | None, str]]) -> str:
     """Forest plot of one section: (claim, effect, low, high, published or None, verdict), all in units of the claim's margin.
 
-    Turned so that right is what the paper claims; 0 and the margin are drawn, values beyond +-4 margins sit at the edge.
+    Turned so that right is what the paper claims; 0 and the margin are drawn, an effect beyond 4 margins is an arrow at the edge.
     """
     reach, width, left, row = 4.0, 640, 70, 24
     height = row * len(lines) + 40
@@ -157,8 +157,10 @@ def forest(lines: Sequence[tuple[str, float, float, float, float | None, str]]) 
         y = 18 + row * i
         parts.append(f'<text x="4" y="{y + 4}">{escape(name)}</text>')
         parts.append(f'<line class="line s0" x1="{at(low)}" x2="{at(high)}" y1="{y}" y2="{y}"/>')
-        parts.append(f'<circle class="dot s0" cx="{at(effect)}" cy="{y}" r="4"/>')
+        x, tip = at(effect), 7 if effect > 0 else -7
+        beyond = f'<polygon class="dot s0" points="{x},{y - 6} {x + tip},{y} {x},{y + 6}"/>'  # an arrow: further out than is drawn
+        parts.append(beyond if abs(effect) > reach else f'<circle class="dot s0" cx="{x}" cy="{y}" r="4"/>')
         if published is not None:
             parts.append(f'<line class="line s1" x1="{at(published)}" x2="{at(published)}" y1="{y - 8}" y2="{y + 8}"/>')
-        parts.append(f'<text x="{width - 180}" y="{y + 4}">{escape(said)}</text>')
+        parts.append(f'<text x="{width - 170}" y="{y + 4}">{escape(said)}</text>')
     return "".join([*parts, "</svg>"])

@@ -180,7 +180,10 @@ def _forests(report: Report) -> list[str]:
         if lines:
             made.append(f"<h3>Section {escape(section)}</h3>{curves.forest(lines)}")
     title = f"<h2>{escape(report.scale)} scale: effects</h2>"
-    note = '<p class="dim">In units of each claim\'s margin; right is what the paper says; the upright tick is the published effect.</p>'
+    note = (
+        '<p class="dim">In units of each claim\'s margin; right is what the paper says, and for claims of no effect between the dashed lines; '
+        "an arrow is further out than is drawn; the upright tick is the published effect.</p>"
+    )
     return [title, note, *made] if made else []
 
 
