@@ -63,6 +63,10 @@ class Cell:
         for column in ("correct", "tokens", "finish_reason", "question_id", "sample_index"):
             if table[column].null_count:
                 raise RecordError(f"{path}: {table[column].null_count} row(s) without {column}; delete the folder and run {self.command}")
+        sample = ["stage", "step", "benchmark", "question_id", "sample_index"]
+        again = table.num_rows - table.group_by(sample).aggregate([]).num_rows
+        if again:
+            raise RecordError(f"{path}: {again} duplicate record(s); delete the folder and run {self.command}")
         return table
 
     @property

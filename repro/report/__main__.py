@@ -24,7 +24,7 @@ from repro.claims import engine, intervals
 from repro.claims.engine import ClaimError, Result
 from repro.claims.multiplicity import holm
 from repro.claims.records import RecordError, Records
-from repro.report import curves, table
+from repro.report import curves, page, table
 from repro.report.table import Row
 
 CLAIM_HEADINGS = (
@@ -213,16 +213,17 @@ def _grid(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings), *("| " + " | ".join(row) + " |" for row in escaped)]
 
 
-def write(reports: Sequence[Report], records: Records, target: Path) -> list[Path]:
+def write(reports: Sequence[Report], records: Records, target: Path, samples: int) -> list[Path]:
     """All files. Returns them."""
     target.mkdir(parents=True, exist_ok=True)
     (target / "report.md").write_text(markdown(reports))
+    (target / "report.html").write_text(page.render(reports, records, samples))
     boards = [(report.scale, *leaderboard_cells(report)) for report in reports]
     headings = list(dict.fromkeys(heading for _, names, _ in boards for heading in names))
     lines = [[scale, *(dict(zip(names, row, strict=True)).get(h, "") for h in headings)] for scale, names, rows in boards for row in rows]
     _csv(target / "leaderboard.csv", ["scale", *headings], lines)
     _csv(target / "claims.csv", ["scale", *CLAIM_HEADINGS], [[r.scale, *claim_cells(r)] for report in reports for r in report.results])
-    made = [target / name for name in ("report.md", "leaderboard.csv", "claims.csv")]
+    made = [target / name for name in ("report.html", "report.md", "leaderboard.csv", "claims.csv")]
     for report in reports:
         for name, svg in report.charts.items():
             (target / name).write_text(svg)
@@ -246,13 +247,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--out", type=Path, help="output folder (default: report/ in the first of the paths)")
     parser.add_argument("--claims", type=Path, default=engine.FOLDER, help="folder of claim files (conf/claim)")
+    parser.add_argument("--samples", type=int, default=50, help="samples of each arm and benchmark in the page (50; 0: none)")
     given = parser.parse_args(arguments)
     try:
         claims = engine.load(given.claims)
         records = Records.load(given.paths)
         reports = build(records, claims)
         target = given.out or given.paths[0] / "report"
-        made = write(reports, records, target)
+        made = write(reports, records, target, max(0, given.samples))
     except (RecordError, ClaimError) as error:
         print(f"repro.report: {error}", file=sys.stderr)
         return 2

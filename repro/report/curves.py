@@ -10,7 +10,7 @@ band is the 95 % t interval of the mean over training seeds at each step; one se
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 
 import numpy as np
@@ -35,7 +35,7 @@ def style() -> str:
     return (
         "svg.chart{--ink:#1f2328;--grid:#d8dee4;--paper:#fff;font:12px system-ui,sans-serif}"
         f".chart text{{fill:var(--ink)}}.grid{{stroke:var(--grid)}}.line{{fill:none;stroke:var(--c);stroke-width:1.8}}"
-        f".band{{fill:var(--c);opacity:.16}}{light}"
+        f".band{{fill:var(--c);opacity:.16}}.dot{{fill:var(--c)}}{light}"
         f"@media(prefers-color-scheme:dark){{svg.chart{{--ink:#e6edf3;--grid:#373e47;--paper:#14181d}}.band{{opacity:.22}}{dark}}}"
     )
 
@@ -135,3 +135,32 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
     power = 10 ** math.floor(math.log10(raw))
     step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw)
     return [round(step * i, 10) for i in range(math.ceil(low / step), math.floor(high / step + 1e-9) + 1)]
+
+
+def forest(lines: Sequence[tuple[str, float, float, float, float | None, str]]) -> str:
+    """Forest plot of one section: (claim, effect, low, high, published or None, verdict), all in units of the claim's margin.
+
+    Turned so that right is what the paper claims; 0 and the margin are drawn, an effect beyond 4 margins is an arrow at the edge.
+    """
+    reach, width, left, row = 4.0, 640, 70, 24
+    height = row * len(lines) + 40
+
+    def at(value: float) -> float:
+        return round(left + (width - left - 190) * (min(max(value, -reach), reach) + reach) / (2 * reach), 1)
+
+    parts = [f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="Effects in units of the margin">']
+    for value, text in ((-1, "-margin"), (0, "0"), (1, "margin")):
+        dash = "" if value == 0 else ' stroke-dasharray="3 3"'
+        parts.append(f'<line class="grid"{dash} x1="{at(value)}" x2="{at(value)}" y1="6" y2="{height - 30}"/>')
+        parts.append(f'<text x="{at(value)}" y="{height - 14}" text-anchor="middle">{text}</text>')
+    for i, (name, effect, low, high, published, said) in enumerate(lines):
+        y = 18 + row * i
+        parts.append(f'<text x="4" y="{y + 4}">{escape(name)}</text>')
+        parts.append(f'<line class="line s0" x1="{at(low)}" x2="{at(high)}" y1="{y}" y2="{y}"/>')
+        x, tip = at(effect), 7 if effect > 0 else -7
+        beyond = f'<polygon class="dot s0" points="{x},{y - 6} {x + tip},{y} {x},{y + 6}"/>'  # an arrow: further out than is drawn
+        parts.append(beyond if abs(effect) > reach else f'<circle class="dot s0" cx="{x}" cy="{y}" r="4"/>')
+        if published is not None:
+            parts.append(f'<line class="line s1" x1="{at(published)}" x2="{at(published)}" y1="{y - 8}" y2="{y + 8}"/>')
+        parts.append(f'<text x="{width - 170}" y="{y + 4}">{escape(said)}</text>')
+    return "".join([*parts, "</svg>"])
