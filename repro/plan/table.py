@@ -231,10 +231,9 @@ def closing(found: dict[str, Any]) -> list[str]:
     for row in found["stages"]:
         if row["fits"] is False:
             others = ", ".join(f"launch={name} {_gib(peak)} GiB" for name, peak in row["peak_gib_instead"].items())
-            note = f"; {others} (the critic and the window may still forbid it: repro.config says)" if others else ""
-            lines.append(
-                f"{row['stage']} does not fit on a card: {_gib(row['peak_gib'])} GiB{note}. Its hours assume that sampling has the card to itself"
-            )
+            line = f"{row['stage']} does not fit on a card: it needs {_gib(row['peak_gib'])} GiB" + (f"; with {others}" if others else "")
+            alone = "; its hours assume that an engine has the card to itself while it samples"
+            lines.append(line + (alone if row["sampled_tokens_each"] else ""))
     if found["why_store_unknown"]:
         lines.append(f"Store keys are not known: {found['why_store_unknown']}")
     unit = f"{power['sd_points']:g} points between the seeds of an arm"
