@@ -10,6 +10,7 @@ that need GPUs, from data sheets and stated utilisation.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import logging
 import math
@@ -101,11 +102,12 @@ def run(arguments: argparse.Namespace) -> None:
     # A cell that trains its own small model is measured where it would run; larger scales run on a GPU, which must be this machine's then.
     micro = all(cell.config["model"]["path"] is None for cell in plan.cells)
     here = micro and arguments.gpu is None and (plan.cells[0].config["scale"] == "micro" or _has_gpu())
-    if here:
-        calibrate.imports()  # first, since looking into the store imports torch, too
-    if not arguments.no_store:
-        plan = look_up(plan)
-    speeds = calibrate.measure(plan.cells[0]) if here else None
+    with contextlib.redirect_stdout(sys.stderr):  # libraries print when imported; standard output is the plan's alone
+        if here:
+            calibrate.imports()  # first, since looking into the store imports torch, too
+        if not arguments.no_store:
+            plan = look_up(plan)
+        speeds = calibrate.measure(plan.cells[0]) if here else None
     lengths = Lengths(arguments.prompt_tokens, arguments.tokens)
     request = table.Request(assumed, lengths, speeds, arguments.parallel, arguments.sd, arguments.effect)
     found = table.summary(plan, request)
