@@ -232,7 +232,10 @@ def registration(path: Path, commits: Sequence[str]) -> Registration:
 @functools.cache
 def _git(path: Path, *arguments: str) -> str | None:
     """Output of git in the file's folder, or None where it fails."""
-    done = subprocess.run(["git", "-C", str(path.parent), *arguments], capture_output=True, text=True, check=False)
+    try:
+        done = subprocess.run(["git", "-C", str(path.parent), *arguments], capture_output=True, text=True, check=False)
+    except OSError:  # no git on this machine
+        return None
     return done.stdout.strip() if done.returncode == 0 else None
 
 

@@ -44,6 +44,7 @@ CLAIM_HEADINGS = (
 )
 
 
+TERMINAL = ("claim", "metric", "paper", "ours [interval]", "seeds", "detectable", "p (Holm)", "verdict", "reason")
 NOTE = (
     "Intervals are at the Holm level of the claim's family, over training seeds. *detectable*: the effect shown with 80 % power. *paper*: the "
     "published effect, D where it is a difference of printed numbers. Reasons give effects turned so that positive is what the paper says."
@@ -129,8 +130,8 @@ def claim_cells(result: Result) -> list[str]:
     ours = "-"
     if result.estimate is not None and result.interval is not None:
         ours = f"{result.estimate.value:+.2f} [{result.interval.low:+.2f}, {result.interval.high:+.2f}]"
-    tests = "mechanism" if result.scale != "paper" or claim.scale == "mechanism" else "magnitude"
-    status = "exploratory" if result.registration.exploratory else "declared before"
+    tests = "magnitude" if claim.scale == "magnitude" or result.scale == "paper" else "mechanism"
+    status = "exploratory" if result.registration.exploratory else "declared before" if result.values else "no records"
     return [
         claim.id,
         claim.section,
@@ -175,11 +176,15 @@ def terminal(reports: Sequence[Report]) -> None:
         tested = [r for r in report.results if r.verdict.name != "not tested"]
         if tested:
             claims = Table(title="Claims, interval at the Holm level over training seeds", title_justify="left", show_lines=True)
-            for heading in CLAIM_HEADINGS:
+            for heading in TERMINAL:
                 claims.add_column(heading, no_wrap=heading in ("claim", "p (Holm)", "ours [interval]"))
             for result in tested:
-                claims.add_row(*claim_cells(result))
+                cells = dict(zip(CLAIM_HEADINGS, claim_cells(result), strict=True))
+                claims.add_row(*(cells[heading] for heading in TERMINAL))
             console.print(claims)
+            for reason in sorted({r.registration.exploratory for r in tested if r.registration.exploratory}):
+                names = ", ".join(r.claim.id for r in tested if r.registration.exploratory == reason)
+                console.print(f"  exploratory ({reason}): {names}", highlight=False, markup=False)
         for result in report.results:
             if result not in tested:
                 console.print(f"  {result.claim.id:6} not tested: {result.verdict.reason}", highlight=False, markup=False)

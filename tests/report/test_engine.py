@@ -106,6 +106,22 @@ def test_no_room_for_the_margin_is_not_tested(tmp_path: Path) -> None:
     assert "no room" in judged(tmp_path).verdict.reason
 
 
+def test_the_papers_scale_asks_for_decontamination_and_proxies_for_no_magnitude(tmp_path: Path) -> None:
+    study.pair(tmp_path, 8.0)
+    assert "below the paper's scale" in judged(tmp_path, scale="magnitude").verdict.reason
+    for path in (tmp_path / "sweeps").rglob("cell.json"):
+        facts = json.loads(path.read_text())
+        facts["config"]["scale"] = "paper"
+        path.write_text(json.dumps(facts))
+    for path in (tmp_path / "sweeps").rglob("records.parquet"):
+        rewrite(path, lambda table: table.set_column(5, "benchmark", pa.array(["math500"] * table.num_rows)))
+    found = judged(tmp_path, scale="magnitude", published={"effect": 8.0, "tag": "D", "source": "made up"})
+    assert found.verdict.reason.startswith("decontamination was not run") and not found.verdict.proxy
+    found.reasons.clear()
+    engine._judge([found])
+    assert found.verdict.name == "reproduced" and "published 8.0 is as expected of a rerun" in found.verdict.reason
+
+
 def test_two_configurations_of_one_name_are_not_mixed(tmp_path: Path) -> None:
     study.pair(tmp_path, 8.0)
     study.pair(tmp_path, -8.0, rl__steps=40)
