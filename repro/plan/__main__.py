@@ -15,6 +15,7 @@ import json
 import logging
 import math
 import sys
+from typing import Any
 
 EPILOG = """\
 examples:
@@ -87,11 +88,25 @@ def parser() -> argparse.ArgumentParser:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Plan and print.
+    """Plan and print. Libraries that print while they are imported print to stderr, so that ``--json`` stays JSON.
 
     Raises:
         ConfigError and Hydra's errors: what ``repro.errors.explain`` puts into one line.
     """
+    from repro.plan import table
+
+    with contextlib.redirect_stdout(sys.stderr):
+        found = planned(arguments)
+    if arguments.json:
+        print(json.dumps(found, indent=1))
+    elif arguments.markdown:
+        print(table.markdown(found))
+    else:
+        table.show(found)
+
+
+def planned(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The plan as data. Raises as ``run``."""
     from repro.plan import calibrate, table
     from repro.plan.cells import expand, look_up
     from repro.plan.gpus import Assumptions
@@ -110,13 +125,7 @@ def run(arguments: argparse.Namespace) -> None:
         speeds = calibrate.measure(plan.cells[0]) if here else None
     lengths = Lengths(arguments.prompt_tokens, arguments.tokens)
     request = table.Request(assumed, lengths, speeds, arguments.parallel, arguments.sd, arguments.effect)
-    found = table.summary(plan, request)
-    if arguments.json:
-        print(json.dumps(found, indent=1))
-    elif arguments.markdown:
-        print(table.markdown(found))
-    else:
-        table.show(found)
+    return table.summary(plan, request)
 
 
 def _has_gpu() -> bool:

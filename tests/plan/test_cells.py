@@ -73,9 +73,8 @@ def test_sft_init_shares_the_base_only():
     assert len(plan.cells) == 10 and kinds(plan) == {"base": 1, "sft": 10, "rl": 10, "eval": 1 + 10 + 30}
 
 
-@pytest.mark.parametrize("name", ["quickstart", "reward_design"])
-def test_keys_say_the_same_as_identities(name, tmp_path):
-    plan = look_up(experiment(name))
+def test_keys_say_the_same_as_identities(tmp_path):
+    plan = look_up(experiment("reward_design"))
     pairs = {(stage.identity, stage.key) for cell in plan.cells for stage in cell.stages}
     assert len(pairs) == len({identity for identity, _ in pairs}) == len({key for _, key in pairs})
     assert all(stage.status == NEW and stage.key for _, stage in plan.unique())
@@ -86,8 +85,8 @@ def test_command_line_sweeps():
     plan = expand(["+experiment=reward_design", "seed=range(2)", "reward=classic"])
     assert [cell.config["seed"] for cell in plan.cells] == [0, 1]
     assert [cell.overrides[:2] for cell in plan.cells] == [["reward=classic", "seed=0"], ["reward=classic", "seed=1"]]
-    plan = expand(["seed=0,1", "sft=none,long"], multirun=True)
-    assert len(plan.cells) == 4 and kinds(plan)["base"] == 1
+    plan = expand(["sft=none,long"], multirun=True)
+    assert len(plan.cells) == 2 and kinds(plan) == {"base": 1, "sft": 1, "rl": 2, "eval": 1 + 1 + 6}
     assert len(expand(["hydra.mode=RUN", "+experiment=reward_design", "seed=3"]).cells) == 1
     plan = expand(["+experiment=reward_design", "seed=0", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"])
     assert [cell.overrides for cell in plan.cells] == [

@@ -58,20 +58,20 @@ SPEEDS = calibrate.Speeds(0.002, 5e-5, 9.0, 15_000.0, 6_000.0, 5.0, 1, 4.0)
 
 
 def test_tables_of_a_sweep():
-    found = table.summary(expand(["+experiment=reward_design"]), request(speeds=SPEEDS, parallel=2))
+    found = table.summary(expand(["+experiment=reward_design", "seed=range(2)"]), request(speeds=SPEEDS, parallel=2))
     by_stage = {row["stage"]: row for row in found["stages"]}
     assert {name: row["stages"] for name, row in by_stage.items()} == {
         "base": 1,
         "eval base": 1,
-        "sft": 5,
-        "eval sft": 5,
-        "rl": 10,
-        "eval rl": 30,
+        "sft": 2,
+        "eval sft": 2,
+        "rl": 4,
+        "eval rl": 12,
     }
-    assert by_stage["sft"]["cells"] == 10 and by_stage["eval rl"]["rl_steps"] == [20, 40, 60]
+    assert by_stage["sft"]["cells"] == 4 and by_stage["eval rl"]["rl_steps"] == [20, 40, 60]
     assert found["total"]["seconds"] == pytest.approx((sum(row["seconds"] for row in found["stages"]) + SPEEDS.startup) / 2)
     text = table.markdown(found)
-    assert "10 cells = 2 arms x 5 seeds" in text and "| eval rl, steps 20 40 60 | 30 | 10 cells | 30 unknown |" in text
+    assert "4 cells = 2 arms x 2 seeds" in text and "| eval rl, steps 20 40 60 | 12 | 4 cells | 12 unknown |" in text
     json.dumps(found)
 
 
@@ -82,11 +82,11 @@ def test_gpu_tables_name_what_does_not_fit(capsys):
 
 
 def test_rl_from_the_base_starts_short():
-    (cell,) = expand(["+experiment=quickstart"]).cells
-    rows = {row["stage"]: row for row in table.summary(expand(["+experiment=quickstart"]), request(speeds=SPEEDS))["stages"]}
+    quickstart = expand(["+experiment=quickstart"])
+    rows = {row["stage"]: row for row in table.summary(quickstart, request(speeds=SPEEDS))["stages"]}
     assert rows["eval base"]["completion_tokens_mean"] == SPEEDS.base_length
     assert SPEEDS.base_length < rows["rl"]["completion_tokens_mean"] < rows["eval rl"]["completion_tokens_mean"]
-    assert cell.config["rl"]["steps"] > calibrate.RAMP
+    assert quickstart.cells[0].config["rl"]["steps"] > calibrate.RAMP
 
 
 @pytest.mark.parametrize(

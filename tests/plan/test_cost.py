@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from repro.config import ConfigError
-from repro.plan import detect, gpus, memory
+from repro.plan import detect, gpus, memory, table
 from repro.plan.cells import expand
 from repro.plan.flops import SHAPES
 from repro.plan.gpus import Assumptions
@@ -116,3 +118,19 @@ def test_smallest_effect():
     found = detect.smallest_effect(5, 2.0)
     assert detect.power(found, 5, 2.0) == pytest.approx(0.8, abs=1e-3)
     assert found == pytest.approx(2 * detect.smallest_effect(5, 1.0), rel=1e-3)
+
+
+CONF = Path(__file__).parents[2] / "conf"
+
+
+@pytest.mark.parametrize("scale", sorted(path.stem for path in (CONF / "scale").glob("*.yaml")))
+@pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "experiment").glob("*.yaml")))
+def test_every_experiment_plans_at_every_scale(name, scale):
+    plan = expand([f"+experiment={name}", f"scale={scale}", "seed=0"])
+    found = table.summary(plan, table.Request(Assumptions(), Lengths()))
+    assert found["scale"] == scale and found["cells"] == len(plan.cells)
+    assert found["total"]["gpu_hours"] > 0 and found["total"]["sampled_tokens"] > 0
+    assert all(row["peak_gib"] > 0 for row in found["stages"] if row["memory_gib"])
+    if scale == "paper":
+        rl = [row for row in found["stages"] if row["kind"] == "rl"]
+        assert all(row["gpus"] == 64 for row in rl)
