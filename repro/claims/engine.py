@@ -270,7 +270,6 @@ def _measure(claim: Claim, records: Records, scale: str) -> Result:
     try:
         result.values = {name: group.values(claim.metric, name) for name, group in found.items()}
         result.groups = _groups(claim, result.values, fixed)
-        result.reasons += _no_room(claim, result.values)
         result.estimate = contrast(*result.groups)
     except (RecordError, ValueError) as error:
         if not any("training seeds" in reason or "missing" in reason for reason in result.reasons):
@@ -311,23 +310,6 @@ def _guards(claim: Claim, found: Mapping[str, Group], fixed: set[str]) -> list[s
         ]
         reasons += [reason for reason in checks if reason and reason not in reasons]
     return reasons
-
-
-def _no_room(claim: Claim, values: Mapping[str, Mapping[int, float]]) -> list[str]:
-    """An effect of the margin cannot exist: what is compared against is so near 0 or 100 % that it could not be shown whatever is true.
-
-    Without this, a benchmark that every arm solves would contradict every claim of an improvement.
-    """
-    bounded = claim.metric["kind"] != "curve" or (claim.metric["unit"] != "raw" and claim.metric["summary"] in ("final", "area"))
-    if not bounded or claim.direction == "none" or claim.test in ("trend", "one_sample"):
-        return []
-    names = list(claim.arms)
-    against = names[1] if claim.contrast[names[0]] > 0 else names[0]  # of an interaction: where the gain in question starts
-    mean = float(np.mean(list(values[against].values())))
-    room = 100 - mean if claim.direction == "increase" else mean
-    if room >= claim.margin:
-        return []
-    return [f"no room: {against} is at {mean:.1f} %, so that an effect of the margin {claim.margin:g} is impossible"]
 
 
 def _same_stage(found: Mapping[str, Group], fixed: set[str]) -> bool:

@@ -99,13 +99,6 @@ def test_missing_samples_are_not_tested(tmp_path: Path) -> None:
     assert found.verdict.name == "not tested" and "without exactly 4 samples" in found.verdict.reason
 
 
-def test_no_room_for_the_margin_is_not_tested(tmp_path: Path) -> None:
-    for reward in ("classic", "cosine"):
-        for seed in range(5):
-            study.write(tmp_path, study.config(reward, seed), {"rl": 0.98 + seed / 200 if reward == "classic" else 1.0})
-    assert "no room" in judged(tmp_path).verdict.reason
-
-
 def test_the_papers_scale_asks_for_decontamination_and_proxies_for_no_magnitude(tmp_path: Path) -> None:
     study.pair(tmp_path, 8.0)
     assert "below the paper's scale" in judged(tmp_path, scale="magnitude").verdict.reason
