@@ -99,7 +99,7 @@ class RLConfig:
     whiten: bool = MISSING  # advantages to mean 0, deviation 1 over the rollout batch
     gae_lambda: float = MISSING  # of ppo
     critic_learning_rate: float = MISSING  # of ppo's critic, a copy of the start policy with a linear head
-    critic_warmup_steps: int = MISSING  # rollout steps in which only the critic learns
+    critic_warmup: float = MISSING  # share of the steps in which only the critic learns
     value_clip: float | None = MISSING  # range around the value at rollout; null: none
     steps: int = MISSING  # one step = one rollout batch and its updates
     prompts_per_step: int = MISSING
@@ -374,8 +374,7 @@ def _validate_rl(config: DictConfig) -> None:
     _validate_updates(rl)
     if rl.baseline == "ppo":
         _finite_positive(config, "rl.critic_learning_rate")
-        warmup = rl.critic_warmup_steps
-        _require(0 <= warmup <= rl.steps, "rl.critic_warmup_steps", warmup, f"it must be 0..rl.steps={rl.steps}")
+        _shares(config, "rl.critic_warmup")
     for key in ("clip_high", "reward_clip", "value_clip"):
         value = rl[key]
         _require(value is None or (math.isfinite(value) and value > 0), f"rl.{key}", value, "it must be null or a number above 0")

@@ -43,7 +43,7 @@ def test_choices_reach_the_cell() -> None:
         (["rl=rloo", "rl.group_size=1"], "rl.group_size=1"),
         (["rl.group_size=0"], "rl.group_size=0"),
         (["rl=ppo", "rl.critic_learning_rate=0"], "rl.critic_learning_rate=0"),
-        (["rl=ppo", "rl.critic_warmup_steps=1000"], "rl.critic_warmup_steps=1000"),
+        (["rl=ppo", "rl.critic_warmup=10"], "rl.critic_warmup=10"),
         (["rl=ppo", "rl.gae_lambda=0.95", "reward=cosine_repetition"], "rl.gae_lambda=0.95"),
         (["rl=ppo", "rl.gae_lambda=1.5"], "gae_lambda"),
         (["rl.gae_lambda=0.9"], "rl.gae_lambda=0.9"),

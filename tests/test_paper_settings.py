@@ -22,7 +22,7 @@ PUBLISHED = {
     "rl.clip": 0.2,
     "rl.clip_high": None,
     "rl.value_clip": 0.2,
-    "rl.critic_warmup_steps": 0,
+    "rl.critic_warmup": 0.0,
     "rl.max_grad_norm": 1.0,
     "rl.reward_clip": 10.0,
     "rl.whiten": True,

@@ -124,7 +124,7 @@ def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[
             critic=None,
             updates=updates,
             engine=rl["engine"],
-            critic_warmup=rl["critic_warmup_steps"] if rl["baseline"] == "ppo" else 0,
+            critic_warmup=math.ceil(rl["critic_warmup"] * rl["steps"]) if rl["baseline"] == "ppo" else 0,
             sample_keys=str(config["seed"]),
             train_dataset=Dataset.from_dict(rows),
             processing_class=tokenizer,

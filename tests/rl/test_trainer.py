@@ -132,7 +132,7 @@ def test_what_a_step_logs(start, tmp_path) -> None:
 
 
 def test_a_warming_critic_leaves_the_policy_alone(start, tmp_path) -> None:
-    rows = train(start, tmp_path / "work", *REWARD, "rl=ppo", "rl.critic_warmup_steps=4")
+    rows = train(start, tmp_path / "work", *REWARD, "rl=ppo", "rl.critic_warmup=1")
     before, after = load_file(start / "model.safetensors"), load_file(tmp_path / "work" / "model" / "model.safetensors")
     assert all(torch.equal(before[name], after[name]) for name in after)
     assert rows[-1]["critic/loss"] != rows[0]["critic/loss"]
