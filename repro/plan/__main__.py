@@ -121,7 +121,7 @@ def planned(arguments: argparse.Namespace) -> dict[str, Any]:
         calibrate.imports()  # first, since looking into the store imports torch, too
     if not arguments.no_store:
         plan = look_up(plan)
-    speeds = calibrate.measure(plan.cells[0]) if here else None
+    speeds = calibrate.measure_all(plan.cells) if here else None
     lengths = Lengths(arguments.prompt_tokens, arguments.tokens)
     request = table.Request(assumed, lengths, speeds, arguments.parallel, arguments.sd, arguments.effect)
     return table.summary(plan, request)
