@@ -296,6 +296,5 @@ def show(found: dict[str, Any]) -> None:
         console.print(table)
     for line in closing(found):
         console.print(line, markup=False, soft_wrap=True)
-    console.print("Assumptions:", markup=False)
-    for line in found["assumptions"]:
-        console.print(f"  - {line}", markup=False, soft_wrap=True)
+    for line in ("Assumptions:", *(f"  - {line}" for line in found["assumptions"])):
+        console.print(line, markup=False, soft_wrap=True)
