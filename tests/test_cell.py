@@ -47,6 +47,8 @@ def test_every_experiment_runs_and_a_second_time_only_reads(experiment: str, tmp
         assert len(rows) == evaluations * 5 * 3 * 2  # benchmarks x questions x samples
         assert len({(r["stage"], r["step"], r["benchmark"], r["question_id"], r["sample_index"]) for r in rows}) == len(rows)
         assert cell["command"].startswith("python -m repro hydra.mode=RUN") and "environment" in cell
+    if experiment not in ("quickstart", "reward_design", "sft_init_for_rl"):
+        return  # reading again is the same for all
     again = repro(*arguments, cwd=tmp_path)
     assert "0 built in 0 s" in again.stdout
     assert [line for line in again.stdout.splitlines() if line.startswith("│")] == [

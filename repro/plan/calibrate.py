@@ -11,6 +11,7 @@ parts, so the estimate holds for batches and lengths that were not measured. Wha
 from __future__ import annotations
 
 import functools
+import json
 import math
 import random
 import statistics
@@ -28,6 +29,12 @@ PROBE = 40  # tokens of the small batch
 RAMP = 10
 
 
+LINE = (
+    f"a trained policy is as long as its teacher's chains; RL from the base gets there in {RAMP} steps; other load on the machine slows a run "
+    "as it slowed the measurement"
+)
+
+
 @dataclass(frozen=True)
 class Speeds:
     """Of this machine on one model.
@@ -35,7 +42,7 @@ class Speeds:
     step: seconds that a decode step takes whatever the batch. token: seconds a sampled token adds. base_length: tokens of a free completion of
     the base model; None on random weights. sorted_training: tokens a second through forward and backward pass in chunks of similar length, as
     in RL and pre-training; padded_training: in batches as they come, as in SFT. startup: seconds of imports, once a process. took: seconds of
-    the whole measurement.
+    the whole measurement. model: its label.
     """
 
     step: float
@@ -46,20 +53,20 @@ class Speeds:
     startup: float
     threads: int
     took: float
+    model: str = "model"
 
     def sampling(self, samples: float, length: float, window: float, batch: int) -> float:
         """Seconds to sample ``samples`` completions of mean ``length`` tokens in batches; the longest of each runs to ``window``."""
         return math.ceil(samples / batch) * window * self.step + samples * length * self.token
 
-    def lines(self) -> list[str]:
+    def line(self) -> str:
+        """The measurement, for the list of assumptions."""
         base = "" if self.base_length is None else f"; the base answers in {self.base_length:.0f} tokens"
-        return [
-            f"measured here in {self.took:.0f} s on {self.threads} thread(s): decoding {self.step * 1e3:.1f} ms a step + "
+        return (
+            f"{self.model} measured here in {self.took:.0f} s on {self.threads} thread(s): decoding {self.step * 1e3:.1f} ms a step + "
             f"{self.token * 1e6:.0f} us a token, training {self.sorted_training:,.0f} tokens/s in RL, {self.padded_training:,.0f} in SFT, "
-            f"{self.startup:.0f} s of imports{base}",
-            f"a trained policy is as long as its teacher's chains; RL from the base gets there in {RAMP} steps; other load on the machine "
-            "slows a run as it slowed the measurement",
-        ]
+            f"{self.startup:.0f} s of imports{base}"
+        )
 
 
 @functools.cache
@@ -87,6 +94,19 @@ def _model(cell: PlannedCell) -> tuple[Any, bool]:
         return load_model(source / "model"), True
     torch.manual_seed(0)
     return build_micro(micro).to(device_name()), False
+
+
+def model_of(config: dict[str, Any]) -> str:
+    """What one measurement holds for: the micro model that a configuration describes."""
+    return json.dumps(config["model"]["micro"], sort_keys=True)
+
+
+def measure_all(cells: list[PlannedCell]) -> dict[str, Speeds]:
+    """A measurement for every different model of the cells, by ``model_of``."""
+    first: dict[str, PlannedCell] = {}
+    for cell in cells:
+        first.setdefault(model_of(cell.config), cell)
+    return {key: measure(cell) for key, cell in first.items()}
 
 
 def measure(cell: PlannedCell) -> Speeds:
@@ -141,6 +161,7 @@ def measure(cell: PlannedCell) -> Speeds:
         startup=startup,
         threads=config["threads"],
         took=time.perf_counter() - begin,
+        model=config["model"]["name"],
     )
 
 

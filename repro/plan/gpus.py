@@ -43,7 +43,8 @@ class Assumptions:
     """What the estimate on GPUs assumes.
 
     gpu: a key of ``GPUS``. mfu: share of the peak in training and prefill. Llama 3's pre-training reached 0.38 to 0.43 on H100 (arXiv
-    2407.21783, table 4); batches of unequal length reach less. mbu: share of the bandwidth in decoding; serving stacks reach 0.6 to 0.85.
+    2407.21783, table 4); batches of unequal length reach less. mbu: share of the bandwidth in decoding; serving stacks reach 0.6 to 0.85
+    (open-source-ai.tech/glossary/model-bandwidth-utilization).
     gpus: cards of every stage; None: those of the released scripts at ``scale=paper`` (64 in RL, 8 in SFT), else one.
     """
 

@@ -6,13 +6,14 @@ same rows, so nothing is in one and not in the other.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from repro.plan import calibrate, detect, gpus
 from repro.plan.calibrate import Speeds
-from repro.plan.cells import BEGUN, NEW, STORED, Plan, Planned, PlannedCell
+from repro.plan.cells import BEGUN, NEW, STORED, UNKNOWN, Plan, Planned, PlannedCell
 from repro.plan.flops import shape_of
 from repro.plan.gpus import Assumptions, Cost
 from repro.plan.memory import GIB
@@ -23,11 +24,11 @@ SMALL = 100_000_000  # parameters below which a GPU waits for kernel launches, a
 
 @dataclass(frozen=True)
 class Request:
-    """What the command line asks for. speeds: of this machine, None to estimate for GPUs. parallel: cells side by side."""
+    """What the command line asks for. speeds: of this machine by ``calibrate.model_of``, None to estimate for GPUs. parallel: cells side by side."""
 
     assumed: Assumptions
     lengths: Lengths
-    speeds: Speeds | None = None
+    speeds: dict[str, Speeds] | None = None
     parallel: int = 1
     sd: float = 1.0
     effect: float | None = None
@@ -37,8 +38,9 @@ def _stage(cell: PlannedCell, stage: Planned, request: Request, lengths: Lengths
     """(tokens, seconds of wall time, cost on GPUs)."""
     work = of_stage(cell.config, stage, lengths)
     if request.speeds is not None:
-        work = work if lengths.completion else calibrate.adjusted(cell.config, stage, work, request.speeds)
-        return work, calibrate.seconds(cell.config, stage, work, request.speeds), None
+        speeds = request.speeds[calibrate.model_of(cell.config)]
+        work = work if lengths.completion else calibrate.adjusted(cell.config, stage, work, speeds)
+        return work, calibrate.seconds(cell.config, stage, work, speeds), None
     found = gpus.cost(cell.config, stage, work, shape_of(cell.config["model"]), request.assumed)
     return work, found.seconds if found else 0.0, found
 
@@ -94,7 +96,7 @@ def summary(plan: Plan, request: Request) -> dict[str, Any]:
         row["cells"] = len(row["cells"])
         row["to_do"] = row["stages"] - row["statuses"].get(STORED, 0)
         row["seconds"] = row["to_do"] * row["seconds_each"]
-    startup = request.speeds.startup if request.speeds and any(row["to_do"] for row in listed) else 0.0
+    startup = max(s.startup for s in request.speeds.values()) if request.speeds and any(row["to_do"] for row in listed) else 0.0
     seconds = (sum(row["seconds"] for row in listed) + startup) / max(1, min(request.parallel, len(plan.cells)))
     on_gpus = request.speeds is None
     seeds = {arm: len(set(found)) for arm, found in plan.arms.items()}
@@ -133,7 +135,7 @@ def summary(plan: Plan, request: Request) -> dict[str, Any]:
 
 def _assumptions(plan: Plan, request: Request) -> list[str]:
     config = plan.cells[0].config
-    lines = list(request.speeds.lines() if request.speeds else request.assumed.lines())
+    lines = [*(s.line() for s in request.speeds.values()), calibrate.LINE] if request.speeds else request.assumed.lines()
     micro = config["model"]["path"] is None
     if request.lengths.completion:
         lines.append(f"completions have {request.lengths.completion:,.0f} tokens on average (given)")
@@ -145,6 +147,8 @@ def _assumptions(plan: Plan, request: Request) -> list[str]:
         )
     if not micro and not request.lengths.prompt:
         lines.append("100 tokens a prompt; --prompt-tokens")
+    if any(cell.config["verifier"].get("kind") == "judge" for cell in plan.cells):
+        lines.append("the time that a judge takes for its judgements is not in it")
     if request.speeds is None and shape_of(config["model"]).parameters < SMALL:
         lines.append(
             "models below 100M parameters wait for kernel launches on a GPU: times are a bound from below, measure on the machine itself"
@@ -170,8 +174,7 @@ def duration(seconds: float) -> str:
 
 
 def _status(row: dict[str, Any]) -> str:
-    order = (NEW, BEGUN, STORED)
-    return ", ".join(f"{row['statuses'][s]} {s}" for s in sorted(row["statuses"], key=lambda s: order.index(s) if s in order else 9))
+    return ", ".join(f"{row['statuses'][s]} {s}" for s in (NEW, BEGUN, STORED, UNKNOWN) if s in row["statuses"])
 
 
 def stage_rows(found: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
@@ -282,11 +285,8 @@ def show(found: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=200)
-    for line in heading(found):
-        console.print(line, markup=False)
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else 200)
+    console.print(*heading(found), sep="\n", markup=False)
     for header, rows in tables(found):
         table = Table()
         for i, name in enumerate(header):
@@ -296,6 +296,5 @@ def show(found: dict[str, Any]) -> None:
         console.print(table)
     for line in closing(found):
         console.print(line, markup=False, soft_wrap=True)
-    console.print("Assumptions:", markup=False)
-    for line in found["assumptions"]:
-        console.print(f"  - {line}", markup=False, soft_wrap=True)
+    for line in ("Assumptions:", *(f"  - {line}" for line in found["assumptions"])):
+        console.print(line, markup=False, soft_wrap=True)

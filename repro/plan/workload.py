@@ -60,7 +60,15 @@ def micro_lengths(style: str, split: str, seed: int) -> tuple[float, float, floa
 
     drawn = problems("train", DRAWN, seed) if split == "train" else [draw_item(seed, i).problem for i in range(DRAWN)]
     prompts = [len(p.prompt().split()) + 2 for p in drawn]  # and the two role tokens
-    responses = [len(chain(p, style, item_rng(seed, f"{style}/{p.id}", 0)).split()) + 1 for p in drawn]
+    if style == "judge":
+        from repro.data.judge import example
+
+        pairs = [example(p, item_rng(seed, f"{style}/{p.id}", 0)) for p in drawn]
+        prompts, responses = (
+            [len(text.split()) + extra for text in texts] for texts, extra in zip(zip(*pairs, strict=True), (2, 1), strict=True)
+        )
+    else:
+        responses = [len(chain(p, style, item_rng(seed, f"{style}/{p.id}", 0)).split()) + 1 for p in drawn]
     return sum(prompts) / DRAWN, sum(responses) / DRAWN, max(map(sum, zip(prompts, responses, strict=True)))
 
 
@@ -100,6 +108,10 @@ def of_stage(config: dict[str, Any], stage: Planned, lengths: Lengths) -> Work:
         trained = steps * made["batch_size"] * (prompt + response)
         return Work(trained=trained, steps=steps, updates=steps, length=response, longest=longest, prompt=prompt)
     if stage.kind in ("sft", "judge"):
+        if stage.kind == "judge":
+            from repro.data.judge import EPOCHS
+
+            style, sft = "judge", {**sft, "epochs": EPOCHS}
         prompt, response, longest = expected_lengths(config, style, Lengths(prompt=lengths.prompt))
         rows = config["data"]["train_size"] * sft["samples_per_problem"]
         steps = math.ceil(rows / sft["batch_size"]) * sft["epochs"]

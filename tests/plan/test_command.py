@@ -54,11 +54,16 @@ def request(**settings) -> table.Request:
     return table.Request(Assumptions(), Lengths(), **settings)
 
 
+def measured(plan, **settings) -> table.Request:
+    return request(speeds={calibrate.model_of(cell.config): SPEEDS for cell in plan.cells}, **settings)
+
+
 SPEEDS = calibrate.Speeds(0.002, 5e-5, 9.0, 15_000.0, 6_000.0, 5.0, 1, 4.0)
 
 
 def test_tables_of_a_sweep():
-    found = table.summary(expand(["+experiment=reward_design", "seed=range(2)"]), request(speeds=SPEEDS, parallel=2))
+    sweep = expand(["+experiment=reward_design", "seed=range(2)"])
+    found = table.summary(sweep, measured(sweep, parallel=2))
     by_stage = {row["stage"]: row for row in found["stages"]}
     assert {name: row["stages"] for name, row in by_stage.items()} == {
         "base": 1,
@@ -83,10 +88,16 @@ def test_gpu_tables_name_what_does_not_fit(capsys):
 
 def test_rl_from_the_base_starts_short():
     quickstart = expand(["+experiment=quickstart"])
-    rows = {row["stage"]: row for row in table.summary(quickstart, request(speeds=SPEEDS))["stages"]}
+    rows = {row["stage"]: row for row in table.summary(quickstart, measured(quickstart))["stages"]}
     assert rows["eval base"]["completion_tokens_mean"] == SPEEDS.base_length
     assert SPEEDS.base_length < rows["rl"]["completion_tokens_mean"] < rows["eval rl"]["completion_tokens_mean"]
     assert quickstart.cells[0].config["rl"]["steps"] > calibrate.RAMP
+
+
+def test_every_model_of_a_sweep_has_its_own_measurement(monkeypatch):
+    monkeypatch.setattr(calibrate, "measure", lambda cell: cell.config["model"]["micro"]["layers"])
+    found = calibrate.measure_all(expand(["model.micro.layers=1,2", "seed=0,1", "model.micro.shipped=false"], multirun=True).cells)
+    assert sorted(found.values()) == [1, 2]
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def test_a_worker_that_dies_is_an_outcome_not_a_crash(pool) -> None:
 
 
 def test_from_threads_and_asyncio() -> None:
-    with Verifier(workers=2) as verifier:
+    with Verifier(workers=2, deadline=20) as verifier:  # this is not about time, and the machine may be busy
         found: list[bool] = []
         threads = [threading.Thread(target=lambda: found.append(verifier.verify(*HARD).correct)) for _ in range(6)]
         for thread in threads:
@@ -95,7 +95,7 @@ def _verify(verifier: Verifier, results) -> None:
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_from_other_processes(method: str) -> None:
     context = multiprocessing.get_context(method)
-    with Verifier(workers=1, cache_size=0) as verifier:
+    with Verifier(workers=1, cache_size=0, deadline=20) as verifier:
         assert verifier.verify(*HARD).correct  # the parent's pool is open when the child starts
         results = context.Queue()
         child = context.Process(target=_verify, args=(verifier, results))
@@ -125,7 +125,7 @@ def test_a_batch_with_bombs_keeps_its_workers_and_its_answers() -> None:
         ("\\int_0^1 x dx", "\\boxed{\\frac{1}{2}}") if i % 20 else ("7", "\\boxed{\\int_0^1 " + "\\sin(" * 9 + "x" + ")" * 9 + " dx}")
         for i in range(60)
     ]
-    with Verifier(workers=2, cache_size=0) as verifier:
+    with Verifier(workers=2, cache_size=0, deadline=3) as verifier:
         verdicts = verifier.verify_batch([g for g, _ in pairs], [o for _, o in pairs])
         assert [v.correct for v in verdicts] == [bool(i % 20) for i in range(60)]
         assert verifier.verify(*HARD).correct
