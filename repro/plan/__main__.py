@@ -117,20 +117,11 @@ def planned(arguments: argparse.Namespace) -> dict[str, Any]:
     # A cell that trains its own small model is measured where it would run; larger scales run on a GPU, which must be this machine's then.
     micro = all(cell.config["model"]["path"] is None for cell in plan.cells)
     here = micro and arguments.gpu is None and (plan.cells[0].config["scale"] == "micro" or _has_gpu())
-<<<<<<< HEAD
-    with contextlib.redirect_stdout(sys.stderr):  # libraries print when imported; standard output is the plan's alone
-        if here:
-            calibrate.imports()  # first, since looking into the store imports torch, too
-        if not arguments.no_store:
-            plan = look_up(plan)
-        speeds = calibrate.measure(plan.cells[0]) if here else None
-=======
     if here:
         calibrate.imports()  # first, since looking into the store imports torch, too
     if not arguments.no_store:
         plan = look_up(plan)
     speeds = calibrate.measure_all(plan.cells) if here else None
->>>>>>> plan
     lengths = Lengths(arguments.prompt_tokens, arguments.tokens)
     request = table.Request(assumed, lengths, speeds, arguments.parallel, arguments.sd, arguments.effect)
     return table.summary(plan, request)
