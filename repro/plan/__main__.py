@@ -153,6 +153,8 @@ def main() -> None:
             raise
         print(f"repro.plan: {line}", file=sys.stderr)
         sys.exit(2)
+    finally:
+        logging.disable(logging.NOTSET)  # main() may be called by a program that goes on
 
 
 if __name__ == "__main__":
