@@ -142,9 +142,8 @@ def main() -> None:
 
     logging.disable(logging.WARNING)
     quiet_libraries()
-    arguments = parser().parse_intermixed_args()
     try:
-        run(arguments)
+        run(parser().parse_intermixed_args())
     except BrokenPipeError:  # head closed the pipe
         sys.stderr.close()
     except Exception as error:
