@@ -72,8 +72,8 @@ def test_every_claim_is_in_every_output(made: Path) -> None:
     claims = engine.load()
     page = Page((made / "out" / "report.html").read_text())
     assert not page.open
-    board, table = page.tables
-    assert len(board) == 5 and len(table) == len(claims) + 1  # a heading each; base, SFT and two RL arms
+    board, table, spread = page.tables
+    assert len(board) == len(spread) == 5 and len(table) == len(claims) + 1  # a heading each; base, SFT and two RL arms
     with (made / "out" / "claims.csv").open() as file:
         rows = list(csv.DictReader(file))
     shown = [row[0] for row in table[1:]]
@@ -121,7 +121,7 @@ def test_samples_are_blocks_that_survive_markup(made: Path) -> None:
 
 
 def test_charts_have_a_line_and_a_band_an_arm(made: Path) -> None:
-    svg = (made / "out" / "curves-micro-accuracy.svg").read_text()
+    svg = (made / "out" / "curves" / "micro-made_up-accuracy.svg").read_text()
     assert svg.count("<polyline") == svg.count("<polygon") == 2 and "5 seeds" in svg
     alone = curves.chart("accuracy", "%", {"a<b": (np.arange(3.0), np.array([[1.0, 2.0, 3.0]]))})
     assert "<polygon" not in alone and "a&lt;b" in alone
