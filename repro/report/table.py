@@ -17,7 +17,16 @@ from typing import Any
 
 import numpy as np
 
-READ = ["stage", "step", "benchmark", "question_id", "tokens", "finish_reason", "extracted", "correct"]  # not the texts: nine tenths of a file
+READ = [
+    "stage",
+    "step",
+    "benchmark",
+    "question_id",
+    "tokens",
+    "finish_reason",
+    "extracted",
+    "correct",
+]  # not the texts: nine tenths of a file
 Interval = tuple[float, float, float]  # mean, low, high; the ends are nan where there is no interval
 
 

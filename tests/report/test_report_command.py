@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -157,30 +158,47 @@ def test_help_says_what_is_written(capsys: pytest.CaptureFixture[str]) -> None:
     assert stop.value.code == 0 and "report.html" in text and "outputs/sweeps" in text
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (390, "dark")])
+def chromium(width: int, scheme: str):
+    """Headless, as a window of that width and scheme; skips where Selenium, Chromium or its driver is absent (Debian: chromium-driver)."""
+    webdriver = pytest.importorskip("selenium.webdriver")
+    binary, driver = shutil.which("chromium") or shutil.which("google-chrome"), shutil.which("chromedriver")
+    if not binary or not driver:
+        pytest.skip("no chromium with chromedriver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = binary
+    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    browser = webdriver.Chrome(options=options, service=webdriver.ChromeService(executable_path=driver))
+    metrics = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": width < 800}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
+    return browser
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light"), (390, "dark")])
 def test_the_page_in_a_browser(made: Path, width: int, scheme: str) -> None:
-    """Where Playwright and its Chromium are installed: no errors, no requests, nothing wider than the window, sorting from the keyboard."""
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as browsers:
-        try:
-            browser = browsers.chromium.launch()
-        except playwright.Error as error:
-            pytest.skip(f"no Chromium: {str(error).splitlines()[0]}")
-        page = browser.new_page(viewport={"width": width, "height": 800}, color_scheme=scheme)
-        problems: list[str] = []
-        page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)
-        page.on("pageerror", lambda error: problems.append(str(error)))
-        page.on("request", lambda request: None if request.url.startswith(("file:", "data:")) else problems.append(request.url))
-        page.goto((made / "out" / "report.html").as_uri())
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-        page.focus("table.sort th:nth-child(4) button")
+    """No errors, no requests, nothing wider than the window, the reader's scheme, sorting from the keyboard, samples on demand."""
+    browser = chromium(width, scheme)
+    try:
+        browser.get((made / "out" / "report.html").as_uri())
+        assert browser.execute_script("return document.documentElement.scrollWidth <= innerWidth && innerWidth") == width
+        back = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+        assert (sum(int(n) for n in re.findall(r"\d+", back)[:3]) > 384) == (scheme == "light")
+        button = browser.find_element("css selector", "table.sort th:nth-child(4) button")
         for _ in range(2):
-            page.keyboard.press("Enter")
-        cells = page.eval_on_selector_all(
-            "table.sort >> nth=0 >> tbody tr", "rows => rows.map(row => parseFloat(row.cells[3].textContent))"
-        )
-        assert cells == sorted(cells, reverse=True)
-        page.select_option("#only", "wrong")
-        assert "shown" in page.text_content("#seen")
-        assert not problems
-        browser.close()
+            button.send_keys("\n")
+        rows = "return [...document.querySelector('table.sort').tBodies[0].rows].map(r => parseFloat(r.cells[3].textContent))"
+        cells = browser.execute_script(rows)
+        assert len(cells) == 4 and cells == sorted(cells, reverse=True)
+        assert "of 7 shown" in browser.find_element("id", "seen").text
+        browser.execute_script("only.value = 'wrong'; only.dispatchEvent(new Event('change'))")
+        answers = [box.text.split(":")[0] for box in browser.find_elements("css selector", ".sample > div")]
+        assert answers and set(answers) == {"wrong"}
+        events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+        urls = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
+        assert all(url.startswith(("file:", "data:")) for url in urls), urls
+        assert not browser.get_log("browser")
+    finally:
+        browser.quit()
