@@ -3,6 +3,7 @@
     python -m repro.report                                    every sweep in outputs/sweeps
     python -m repro.report outputs/sweeps/reward_design       one sweep, or any folders with finished cells
     python -m repro.report --out DIR                          elsewhere than below the first folder
+    python -m repro.report outputs/sweeps --take              also keep the verdicts in repro/report/results and the README
 
 Prints the tables and writes report.html (one file, no network), report.md, leaderboard.csv, claims.csv, variance.csv, curves.csv and
 curves/*.svg to the output folder. Marks with * the statistically tied best set of each benchmark instead of the best mean. Nothing is trained or sampled; the same
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import csv
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +22,7 @@ from pathlib import Path
 from repro.claims import engine
 from repro.claims.engine import ClaimError
 from repro.claims.records import RecordError, Records
-from repro.report import curves, page, variance
+from repro.report import curves, page, readme, variance
 from repro.report.summary import CLAIM_HEADINGS, NOTE, Report, build, claim_cells, leaderboard_cells, tally
 
 TERMINAL = ("claim", "metric", "paper", "ours [interval]", "seeds", "detectable", "p (Holm)", "verdict", "reason")
@@ -59,7 +61,8 @@ def terminal(reports: Sequence[Report]) -> None:
                 console.print(f"  {result.claim.id:6} not tested: {result.verdict.reason}", highlight=False, markup=False)
         if report.sources:
             spread = Table(
-                title="Where a run's accuracy comes from: standard deviation in points (share of a score's variance)", title_justify="left"
+                title="Where the spread of a run's accuracy comes from: standard deviation in points (share of a score's variance)",
+                title_justify="left",
             )
             for heading in variance.HEADINGS:
                 spread.add_column(heading)
@@ -152,6 +155,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--verdicts", type=Path, help="CSV of python -m repro.verifiers.agreement, for the verifier's share of the variance"
     )
+    parser.add_argument(
+        "--take", action="store_true", help="also keep the verdicts as the project's results and write them into the README"
+    )
     given = parser.parse_args(arguments)
     try:
         claims = engine.load(given.claims)
@@ -166,7 +172,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"repro.report: cannot write {error.filename} ({error.strerror}); choose another folder with --out", file=sys.stderr)
         return 2
     terminal(reports)
-    shown = [str(path) for path in made if path.parent == target]
+    if given.take:
+        shutil.copy(target / "claims.csv", readme.RESULTS / "claims.csv")
+        readme.update()
+        made += [readme.RESULTS / "claims.csv", readme.README]
+    shown = [str(path) for path in made if path.suffix != ".svg"]
     print("Wrote " + ", ".join(shown) + f" and {len(made) - len(shown)} charts")
     return 0
 

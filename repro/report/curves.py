@@ -110,6 +110,7 @@ def chart(title: str, unit: str, series: Mapping[str, tuple[np.ndarray, np.ndarr
     ys = np.concatenate([np.concatenate([low, high]) for _, _, low, high in drawn.values()])
     ys = ys[np.isfinite(ys)]
     bottom, top = (0.0, (float(ys.max()) or 1.0)) if ys.size else (0.0, 1.0)
+    top = min(top, 100.0) if unit == "%" else top  # a t interval knows no bounds, a share does
     left, right = float(xs.min()), max(float(xs.max()), float(xs.min()) + 1)
     legend = 16 * len(drawn)
 
