@@ -302,7 +302,7 @@ def _guards(claim: Claim, found: Mapping[str, Group], fixed: set[str]) -> list[s
             guards.different_questions(everyone),
             guards.nan_accuracies(everyone),
             guards.missing_samples(everyone, int(group.config["eval"]["samples"])),
-            guards.too_few_seeds(seeded, claim.min_seeds),
+            _with_command(guards.too_few_seeds(seeded, claim.min_seeds), claim),
             guards.too_truncated(everyone),
             guards.not_decontaminated(everyone),
             guards.broken_pairing(seeded) if claim.test == "paired" and _same_stage(found, fixed) else None,
@@ -310,6 +310,12 @@ def _guards(claim: Claim, found: Mapping[str, Group], fixed: set[str]) -> list[s
         ]
         reasons += [reason for reason in checks if reason and reason not in reasons]
     return reasons
+
+
+def _with_command(reason: str | None, claim: Claim) -> str | None:
+    """The reason with the line that adds what is missing."""
+    seeds = f"'seed=range({claim.min_seeds})'"
+    return f"{reason}; python -m repro +experiment={claim.experiment} {seeds} adds them" if reason and _exists(claim.experiment) else reason
 
 
 def _same_stage(found: Mapping[str, Group], fixed: set[str]) -> bool:

@@ -99,7 +99,10 @@ def markdown(reports: Sequence[Report]) -> str:
             ]
             lines += ["", f"0 throughout: {', '.join(silent)}."] if silent else []
         lines += ["", "### Made by", ""]
-        lines += [f"- `{row.arm}` ({row.stage}): `{row.command}`, commit {row.commit}, {row.samples} samples" for row in report.main]
+        lines += [
+            f"- `{row.arm}` ({row.stage}): `{row.command}`, commit {row.commit}, {row.samples} samples; {apart}"
+            for row, apart in zip(report.main, report.apart, strict=True)
+        ]
     return "\n".join(lines) + "\n"
 
 

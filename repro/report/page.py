@@ -37,6 +37,8 @@ FIRST = (
     "status",
 )
 
+BLOCK = 500  # samples: a few hundred kB, parsed in milliseconds
+
 CSS = """
 :root{color-scheme:light dark;--bg:#fff;--fg:#1f2328;--dim:#59636e;--line:#d1d9e0;--soft:#f6f8fa;--link:#0b62a4}
 @media(prefers-color-scheme:dark){:root{--bg:#14181d;--fg:#e6edf3;--dim:#9aa4af;--line:#373e47;--soft:#1d232b;--link:#6db3f2}}
@@ -77,9 +79,14 @@ for (const table of document.querySelectorAll("table.sort")) {
 }
 const pick = document.getElementById("pick"), only = document.getElementById("only"), list = document.getElementById("samples");
 const more = document.getElementById("more"), seen = document.getElementById("seen"), SIZE = 25;
-let found = [], shown = 0;
+let blocks = [], total = 0, found = [], shown = 0, block = 0;
 function add(parent, tag, text) { const made = document.createElement(tag); made.textContent = text; parent.append(made); }
 function next() {
+  // A block is parsed when its samples are wanted, not before.
+  for (const most = shown + SIZE; found.length < most && block < blocks.length; block++) {
+    const samples = JSON.parse(document.getElementById(blocks[block]).textContent);
+    for (const s of samples) if (only.value === "all" || s[1] === (only.value === "right")) found.push(s);
+  }
   for (const [question, right, tokens, why, gold, answer, text] of found.slice(shown, shown + SIZE)) {
     const box = document.createElement("div");
     box.className = "sample";
@@ -88,13 +95,12 @@ function next() {
     list.append(box);
   }
   shown = Math.min(found.length, shown + SIZE);
-  more.hidden = shown >= found.length;
-  seen.textContent = `${shown} of ${found.length} shown`;
+  more.hidden = shown >= found.length && block >= blocks.length;
+  seen.textContent = `${shown} ${only.value === "all" ? `of ${total} shown` : `${only.value} ones shown, of ${total} samples`}`;
 }
 function choose() {
-  const block = document.getElementById(pick.value);
-  found = block ? JSON.parse(block.textContent).filter(s => only.value === "all" || s[1] === (only.value === "right")) : [];
-  shown = 0;
+  const option = pick.selectedOptions[0];
+  [blocks, total, found, shown, block] = [option.value.split(" "), option.dataset.total, [], 0, 0];
   list.replaceChildren();
   next();
 }
@@ -139,8 +145,8 @@ def render(reports: Sequence[Report], records: Records, samples: int) -> str:
             body.append(f'<h3>{escape(experiment)}</h3><div class="charts">{inline}</div>{note}')
         body.append("<h2>Made by</h2><ul>")
         body += [
-            f"<li>{escape(row.arm)} ({row.stage}): <code>{escape(row.command)}</code>, commit {escape(row.commit)}</li>"
-            for row in report.main
+            f"<li>{escape(row.arm)} ({row.stage}): <code>{escape(row.command)}</code>, commit {escape(row.commit)}; {escape(apart)}</li>"
+            for row, apart in zip(report.main, report.apart, strict=True)
         ]
         body.append("</ul>")
     body += _browser(records, samples) if samples else []
@@ -204,14 +210,17 @@ def _forests(report: Report) -> list[str]:
 
 
 def _browser(records: Records, samples: int) -> list[str]:
-    """The sample browser: a block of JSON for each arm and benchmark."""
+    """The sample browser: for each arm and benchmark blocks of JSON with ``BLOCK`` samples."""
     blocks, options = [], []
     for group, name, benchmark, rows in _samples(records, samples):
-        at = f"block-{len(blocks)}"
-        options.append(f'<option value="{at}">{escape(f"{name}, {group}, {benchmark}")}</option>')
-        # A response may hold "</script>"; with no < in it the block ends where it should.
-        text = json.dumps(rows, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
-        blocks.append(f'<script type="application/json" id="{at}">{text}</script>')
+        own = []
+        for first in range(0, len(rows), BLOCK):
+            own.append(f"block-{len(blocks)}")
+            # A response may hold "</script>"; with no < in it the block ends where it should.
+            text = json.dumps(rows[first : first + BLOCK], ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+            blocks.append(f'<script type="application/json" id="{own[-1]}">{text}</script>')
+        label = escape(f"{name}, {group}, {benchmark}")
+        options.append(f'<option value="{" ".join(own)}" data-total="{len(rows)}">{label}</option>')
     if not blocks:
         return []
     return [

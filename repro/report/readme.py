@@ -60,10 +60,11 @@ def bases_table() -> str:
     return "\n".join(lines)
 
 
-def claims_table(path: Path = RESULTS / "claims.csv") -> str:
+def claims_table() -> str:
     """Markdown of the committed claims.csv: every tested claim beside the published effect; what was not tested in one line."""
     from repro.claims import engine
 
+    path = RESULTS / "claims.csv"
     if not path.exists():
         return "No verdicts are committed yet: `python -m repro.report outputs/sweeps --take` writes this table."
     says = {claim.id: claim.statement for claim in engine.load()}
@@ -127,7 +128,7 @@ def update() -> None:
     """The figure index, then the README, from the committed results."""
     from repro.report import index
 
-    index.write()
+    index.write(RESULTS)
     README.write_text(render(README.read_text()))
 
 

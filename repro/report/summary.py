@@ -16,7 +16,7 @@ import numpy as np
 from repro.claims import engine, intervals
 from repro.claims.engine import Result
 from repro.claims.multiplicity import holm
-from repro.claims.records import Records
+from repro.claims.records import BY_CONSTRUCTION, Records
 from repro.report import curves, table, variance
 from repro.report.table import Row
 
@@ -50,6 +50,7 @@ class Report:
     rows: list[Row]
     best: dict[str, set[int]]
     results: list[Result]
+    apart: list[str]  # of every main row: how training data were kept apart from its benchmarks
     sources: list[variance.Line]
     curves: curves.Curves
 
@@ -91,8 +92,9 @@ def build(records: Records, claims: list[engine.Claim], verdicts: variance.Verdi
         names = list(dict.fromkeys(name for row in main for name in row.scores))
         best = {name: tied_best(main, records, scale, name) for name in names}
         own = [r for r in results if r.scale == scale]
+        apart = [kept_apart(row, records, scale) for row in main]
         sources = variance.lines(main, records, scale, verdicts)
-        reports.append(Report(scale, main, rows, best, own, sources, curves.collect(records, scale)))
+        reports.append(Report(scale, main, rows, best, own, apart, sources, curves.collect(records, scale)))
     return reports
 
 
@@ -132,6 +134,15 @@ def claim_cells(result: Result) -> list[str]:
         f"{status} ({result.registration.hash})",
         verdict.reason,
     ]
+
+
+def kept_apart(row: Row, records: Records, scale: str) -> str:
+    """How training data were kept apart from the row's benchmarks, in words."""
+    group = records.groups[scale, row.stage, row.key]
+    said: dict[str, list[str]] = {}
+    for name in row.scores:
+        said.setdefault(group.decontaminated(name) or "decontamination not recorded", []).append(name)
+    return "; ".join(f"train and test {how}" if how == BY_CONSTRUCTION else f"{', '.join(names)}: {how}" for how, names in said.items())
 
 
 def tally(results: Sequence[Result]) -> str:

@@ -6,14 +6,16 @@ import csv
 import json
 import re
 import shutil
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from repro.claims import engine
-from repro.report import curves
+from repro.report import curves, readme
 from repro.report.__main__ import main
 from tests.report import study
 
@@ -197,9 +199,110 @@ def test_the_page_in_a_browser(made: Path, width: int, scheme: str) -> None:
         browser.execute_script("only.value = 'wrong'; only.dispatchEvent(new Event('change'))")
         answers = [box.text.split(":")[0] for box in browser.find_elements("css selector", ".sample > div")]
         assert answers and set(answers) == {"wrong"}
+        assert "wrong ones shown, of 7 samples" in browser.find_element("id", "seen").text
         events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
         urls = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
         assert all(url.startswith(("file:", "data:")) for url in urls), urls
         assert not browser.get_log("browser")
     finally:
         browser.quit()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_hundred_thousand_samples_do_not_freeze_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Loading, choosing and turning pages each take a moment, wherever the wanted samples are."""
+    monkeypatch.setattr(study, "QUESTIONS", 5000)
+    monkeypatch.setattr(study.samples, "__defaults__", (5000, None))
+    for reward, share in (("classic", 0.5), ("cosine", 0.999)):
+        for length in (20, 40):
+            study.write(tmp_path, study.config(reward, rl__steps=length, sft__name=f"long{length}"), {"sft": 0.5, "rl": share})
+    assert main([str(tmp_path / "sweeps"), "--out", str(tmp_path / "out"), "--samples", "20000"]) == 0
+    page = Page((tmp_path / "out" / "report.html").read_text())
+    assert sum(len(json.loads(text)) for name, text in page.blocks.items() if name.startswith("block-")) >= 100_000
+    browser = chromium(1280, "light")
+    try:
+        start = time.perf_counter()
+        browser.get((tmp_path / "out" / "report.html").as_uri())
+        assert "25 of 20000 shown" in browser.find_element("id", "seen").text
+        loaded = time.perf_counter() - start
+        took = "const t = performance.now(); {} return performance.now() - t"
+        change = "arguments[0].value = arguments[1]; arguments[0].dispatchEvent(new Event('change'));"
+        options = [option.get_attribute("value") for option in browser.find_elements("css selector", "#pick option")]
+        times = [browser.execute_script(took.format("more.click();"))]
+        for value in options:
+            times.append(browser.execute_script(took.format(change), browser.find_element("id", "pick"), value))
+        times.append(browser.execute_script(took.format(change), browser.find_element("id", "only"), "wrong"))
+        assert loaded < 10 and max(times) < 1000, (loaded, times)
+        assert browser.execute_script("return document.querySelectorAll('.sample').length") <= 50
+        print(
+            f"loaded in {loaded:.2f} s, longest answer {max(times):.0f} ms, {(tmp_path / 'out' / 'report.html').stat().st_size / 2**20:.0f} MiB"
+        )
+    finally:
+        browser.quit()
+
+
+def test_curves_and_variance_are_tables_too(made: Path) -> None:
+    with (made / "out" / "curves.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["metric"] == "accuracy" and row["arm"].endswith("cosine")]
+    assert len(rows) == study.STEPS and {row["seeds"] for row in rows} == {"5"} and {row["experiment"] for row in rows} == {"made_up"}
+    assert float(rows[0]["mean"]) == pytest.approx(30) and float(rows[-1]["low"]) < float(rows[-1]["mean"]) < float(rows[-1]["high"])
+    with (made / "out" / "variance.csv").open() as file:
+        found = {(row["arm"], row["source"]): row for row in csv.DictReader(file)}
+    assert ("llama", "seed") not in found, "the base has no training seed"
+    assert {source for arm, source in found if arm.endswith("cosine")} == {"seed", "question", "seed x question", "decoding"}
+    shares = [float(row["share"]) for (arm, _), row in found.items() if arm.endswith("cosine")]
+    assert sum(shares) == pytest.approx(1)
+
+
+def test_arms_beyond_eight_are_on_a_second_chart() -> None:
+    series = {f"arm {i}": (np.arange(3.0), np.full((2, 3), 1.0 + i)) for i in range(11)}
+    drawn, silent = curves.charts({"accuracy": series, "truncated": {"a": (np.arange(3.0), np.zeros((2, 3)))}})
+    assert list(drawn) == ["accuracy", "accuracy-2"] and silent == ["Truncated"]
+    assert [svg.count('class="line') for svg in drawn.values()] == [16, 6]  # in the chart and in its legend
+
+
+def test_recorded_verdicts_of_several_verifiers_give_its_share(tmp_path: Path) -> None:
+    study.pair(tmp_path, 8.0)
+    lines = ["where,question_id,task,gold,rule,rule_extracted,legacy,legacy_extracted,stored,stored_extracted"]
+    for path in sorted((tmp_path / "sweeps").rglob("records.parquet")):
+        for number, right in enumerate(pq.read_table(path, columns=["correct"])["correct"].to_pylist(), 1):
+            strict = right and number % 4 != 0  # finds every fourth wrong
+            lines.append(f'"{path}, row {number}",q,math,1,{int(right)},1,{int(strict)},1,{int(right)},1')
+    (tmp_path / "v.csv").write_text("\n".join(lines) + "\n")
+    assert main([str(tmp_path / "sweeps"), "--samples", "0", "--verdicts", str(tmp_path / "v.csv")]) == 0
+    with (tmp_path / "sweeps" / "report" / "variance.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["arm"].endswith("cosine")]
+    assert {row["verifiers"] for row in rows} == {"2"} and {row["samples"] for row in rows} == {"4"}
+    by = {row["source"]: float(row["share"]) for row in rows}
+    # They part on a quarter of the right answers: too many for nothing, too few for half of the variance.
+    assert 0.05 < by["verifier"] + by["verifier x decoding"] < 0.5
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("where,rule,rule_extracted\n", "two or more verifiers"), ("where,a,a_extracted,b,b_extracted\nx,1,1,1,1\n", "no file and row")],
+)
+def test_bad_verdicts_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, message: str) -> None:
+    study.pair(tmp_path, 8.0, seeds=2)
+    (tmp_path / "v.csv").write_text(text)
+    assert main([str(tmp_path / "sweeps"), "--verdicts", str(tmp_path / "v.csv")]) == 2
+    assert message in capsys.readouterr().err
+    assert main([str(tmp_path / "sweeps"), "--verdicts", str(tmp_path / "none.csv")]) == 2
+
+
+def test_take_keeps_the_verdicts_and_writes_the_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    results, text = tmp_path / "results", tmp_path / "README.md"
+    results.mkdir()
+    text.write_text("before\n<!-- table: claims -->\n<!-- end -->\n<!-- table: index -->\n<!-- end -->\nafter\n")
+    monkeypatch.setattr(readme, "RESULTS", results)
+    monkeypatch.setattr(readme, "README", text)
+    study.pair(tmp_path, 8.0, experiment_name="reward_design")
+    assert main([str(tmp_path / "sweeps"), "--take"]) == 0
+    made = text.read_text()
+    assert made.startswith("before") and made.endswith("after\n") and (results / "claims.csv").exists()
+    claim = next(c for c in engine.load() if c.id == "H4.2d")
+    (row,) = [line for line in made.splitlines() if line.startswith("| H4.2d (micro) |")]
+    assert claim.statement in row and "at proxy scale: reproduced" in row
+    assert "Not tested at micro scale:" in made and "| Fig. 5 | 4.2 |" in made and "run: claims 1 reproduced" in made
+    assert readme.render(made) == made
