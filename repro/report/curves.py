@@ -173,13 +173,15 @@ def forest(lines: Sequence[tuple[str, float, float, float, float | None, str]]) 
 
     Turned so that right is what the paper claims; 0 and the margin are drawn, an effect beyond 4 margins is an arrow at the edge.
     """
-    reach, width, left, row = 4.0, 640, 70, 24
+    reach, width, left, right, row = 4.0, 420, 48, 124, 24  # narrow, so that a phone shrinks no text
     height = row * len(lines) + 40
 
     def at(value: float) -> float:
-        return round(left + (width - left - 190) * (min(max(value, -reach), reach) + reach) / (2 * reach), 1)
+        return round(left + (width - left - right) * (min(max(value, -reach), reach) + reach) / (2 * reach), 1)
 
-    parts = [f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="Effects in units of the margin">']
+    parts = [
+        f'<svg class="chart" style="max-width:560px" viewBox="0 0 {width} {height}" role="img" aria-label="Effects in units of the margin">'
+    ]
     for value, text in ((-1, "-margin"), (0, "0"), (1, "margin")):
         dash = "" if value == 0 else ' stroke-dasharray="3 3"'
         parts.append(f'<line class="grid"{dash} x1="{at(value)}" x2="{at(value)}" y1="6" y2="{height - 30}"/>')
@@ -193,5 +195,5 @@ def forest(lines: Sequence[tuple[str, float, float, float, float | None, str]]) 
         parts.append(beyond if abs(effect) > reach else f'<circle class="dot s0" cx="{x}" cy="{y}" r="4"/>')
         if published is not None:
             parts.append(f'<line class="line s1" x1="{at(published)}" x2="{at(published)}" y1="{y - 8}" y2="{y + 8}"/>')
-        parts.append(f'<text x="{width - 170}" y="{y + 4}">{escape(said)}</text>')
+        parts.append(f'<text x="{width - right + 10}" y="{y + 4}">{escape(said)}</text>')
     return "".join([*parts, "</svg>"])
