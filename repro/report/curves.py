@@ -173,7 +173,7 @@ def forest(lines: Sequence[tuple[str, float, float, float, float | None, str]]) 
 
     Turned so that right is what the paper claims; 0 and the margin are drawn, an effect beyond 4 margins is an arrow at the edge.
     """
-    reach, width, left, right, row = 4.0, 420, 48, 124, 24  # narrow, so that a phone shrinks no text
+    reach, width, left, right, row = 4.0, 440, 54, 136, 24  # narrow, so that a phone shrinks no text
     height = row * len(lines) + 40
 
     def at(value: float) -> float:
