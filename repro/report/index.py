@@ -37,7 +37,7 @@ def costs(results: Path = RESULTS) -> dict[str, Any]:
 
 
 def verdicts(results: Path = RESULTS) -> dict[str, Counter[str]]:
-    """experiment -> count of each verdict in the committed claims.csv, with "no claim file" ones left out; "not tested" included."""
+    """experiment -> count of each verdict in the committed claims.csv; "not tested" included."""
     path = results / "claims.csv"
     if not path.exists():
         return {}
@@ -58,11 +58,11 @@ def cells(entry: dict[str, Any], results: Path = RESULTS) -> list[str]:
     """One row, as ``HEADINGS``."""
     front = [entry["id"], entry["section"], entry["shows"]]
     if "command" in entry:
-        return [*front, f"`{entry['command']}`", "seconds", "made by the command"]
+        return [*front, f"`{entry['command']}`", "-", "made by the command"]
     if "settings" in entry:
         if not exists(entry["settings"]):
             return [*front, "-", "-", "no experiment yet"]
-        return [*front, f"`python -m repro +experiment={entry['settings']} scale=paper --cfg job`", "seconds", "configuration"]
+        return [*front, f"`python -m repro +experiment={entry['settings']} scale=paper --cfg job`", "-", "configuration"]
     name = entry["experiment"]
     if not exists(name):
         return [*front, "-", "-", "no experiment yet"]
