@@ -305,6 +305,7 @@ class EndpointBackend:
         if api_key_env and not os.environ.get(api_key_env):
             raise ValueError(f"the judge's api_key_env names {api_key_env}, and that environment variable is not set")
         self.url, self.name, self.api_key_env, self.timeout = url.rstrip("/"), model, api_key_env, timeout
+        self.sampling: dict[str, float] = {"temperature": 0, "top_p": 1}
         self.retries, self.concurrency, self.max_tokens, self.backoff = retries, concurrency, max_tokens, backoff
 
     def complete(self, prompts: Sequence[str]) -> list[str]:
@@ -327,9 +328,8 @@ class EndpointBackend:
         body = {
             "model": self.name,
             "messages": [{"role": "user", "content": prompt}],
-            "temperature": 0,
-            "top_p": 1,
             "max_tokens": self.max_tokens,
+            **self.sampling,
         }
         for attempt in range(self.retries + 1):
             try:

@@ -1,0 +1,219 @@
+"""The WebInstruct pipeline (sections 5.1 and 5.2, appendix E.7): question and web solution -> short reference -> filtered prompts.
+
+1. load (local JSONL or Parquet, or the hub by streaming) and drop near duplicates of a question (``repro.data.minhash``);
+2. a model turns the web solution into a short boxed answer, or an empty box where there is none (paper: Llama-3.1-8B-Instruct, greedy, 512 tokens);
+3. a teacher answers every question twice (paper: QwQ-32B-Preview); a question stays if at least one response agrees with the short answer, and
+   the agreeing responses are the SFT data. The rule verifier of this project stands in for the paper's SymEval.
+
+Models sit behind OpenAI-compatible endpoints. Every reply goes to ``journal.jsonl`` at once and is keyed by model, prompt and sampling, so a killed
+run asks only what it lacks. Written whole or not at all: ``webinstruct.parquet`` (unfiltered), ``webinstruct_filtered.parquet`` (columns problem,
+answer, responses, ...; what ``data=web_filtered`` reads) and ``counts.json``.
+
+    python -m repro.data.webinstruct hub:TIGER-Lab/WebInstructSub --out web/ --extractor URL MODEL --teacher URL MODEL
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, Protocol
+
+from repro.config import ConfigError
+from repro.data.corpus import rows
+from repro.data.prompts import INSTRUCTION
+from repro.verifiers import GoldError, Verifier
+from repro.verifiers.judge import EndpointBackend, JudgeError
+
+CHUNK = 64  # questions between two progress lines
+EXTRACTION = {"temperature": 0.0, "top_p": 1.0, "max_tokens": 512, "n": 1}
+TEACHING = {"temperature": 1.0, "top_p": 0.95, "max_tokens": 8192, "n": 2}  # appendix E.2; section 5.2 does not print its own
+EXTRACT = """Below are a question and a solution found on the web. Give the solution's final answer in a short form that is easy to check: a number, \
+an expression in LaTeX, a choice, a name, True or False. If the solution has no such short answer, leave the box empty. Do not solve the question.
+
+[Question]
+{question}
+
+[Solution]
+{solution}
+
+Reply with one line: The final answer is \\boxed{{...}}"""
+
+
+class Teacher(Protocol):
+    """A chat model. ``generate`` gives ``n`` responses a prompt, in order."""
+
+    name: str
+
+    def generate(self, prompts: Sequence[str], n: int, temperature: float, top_p: float, max_tokens: int, seed: int) -> list[list[str]]: ...
+
+
+class Endpoint(EndpointBackend):
+    """A ``Teacher`` behind an OpenAI-compatible chat endpoint; timeouts and retries are the judge's."""
+
+    def generate(self, prompts: Sequence[str], n: int, temperature: float, top_p: float, max_tokens: int, seed: int) -> list[list[str]]:
+        """Raises JudgeError where the endpoint cannot be asked."""
+        self.max_tokens = max_tokens
+        found = []
+        for sample in range(n):
+            self.sampling = {"temperature": temperature, "top_p": top_p, "seed": seed + sample}
+            found.append(self.complete(prompts))
+        return [list(responses) for responses in zip(*found, strict=True)]
+
+
+class Journal:
+    """Replies of models on disk, one JSON line each: what a killed run need not ask again. A cut last line is dropped."""
+
+    def __init__(self, path: Path) -> None:
+        self.known: dict[str, list[str]] = {}
+        whole = 0
+        if path.exists():
+            with open(path, "rb") as old:
+                for line in old:
+                    try:
+                        key, replies = json.loads(line)
+                    except ValueError:
+                        break
+                    self.known[key] = replies
+                    whole += len(line)
+            os.truncate(path, whole)
+        self.file = open(path, "a", encoding="utf-8")  # noqa: SIM115  closed by close()
+
+    def close(self) -> None:
+        self.file.close()
+
+    def ask(self, model: Teacher, prompts: Sequence[str], settings: dict[str, Any], seed: int) -> list[list[str]]:
+        """``model.generate``, without the prompts whose replies are known."""
+        keys = [hashlib.sha256(json.dumps([model.name, p, settings, seed]).encode()).hexdigest() for p in prompts]
+        new = {k: p for k, p in zip(keys, prompts, strict=True) if k not in self.known}
+        if new:
+            for key, replies in zip(new, model.generate(list(new.values()), seed=seed, **settings), strict=True):
+                self.known[key] = replies
+                self.file.write(json.dumps([key, replies]) + "\n")
+            self.file.flush()
+        return [self.known[k] for k in keys]
+
+
+def load(source: str, question: str, solution: str, limit: int | None) -> Iterator[dict[str, Any]]:
+    """Raises ConfigError for a column that is missing or no text, and for an empty corpus."""
+    row = None
+    for index, row in enumerate(islice(rows(source), limit)):
+        for column in (question, solution):
+            if not isinstance(row.get(column), str):
+                raise ConfigError(
+                    f"corpus {source!r}, row {index + 1}: no text column {column!r}; it has {', '.join(row)}; name it with --question or --solution"
+                )
+        yield {"row": index, "problem": row[question], "solution": row[solution]}
+    if row is None:
+        raise ConfigError(f"corpus {source!r} is empty: give one with questions and solutions")
+
+
+def boxed(verifier: Verifier, reply: str) -> str:
+    """What the reply boxes; empty where it boxes nothing."""
+    found = verifier.extract(reply)
+    return (found.answer or "").strip() if found.rule == "box" else ""
+
+
+def usable(verifier: Verifier, answer: str | None, index: int) -> bool:
+    """Whether the rule verifier can compare with this reference."""
+    try:
+        verifier.check_gold(answer or "", question_id=str(index))
+    except GoldError:
+        return False
+    return True
+
+
+def run(
+    found: Iterable[dict[str, Any]], extractor: Teacher, teacher: Teacher, out: Path, seed: int = 0, source: str = ""
+) -> dict[str, Any]:
+    """All steps; writes the sets below ``out`` and returns the counts.
+
+    Args:
+        found: rows with ``row``, ``problem`` and ``solution``, the same ones in the same order when resuming; other columns are kept.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from repro.data.minhash import THRESHOLD, duplicates, write_signatures
+    from repro.progress import Progress
+
+    out.mkdir(parents=True, exist_ok=True)
+    items = list(found)
+    signatures = out / ".signatures"
+    signatures.unlink(missing_ok=True)
+    write_signatures((item["problem"] for item in items), signatures)
+    twin = duplicates(signatures)
+    signatures.unlink()
+    kept = [item for item, again in zip(items, twin, strict=True) if not again]
+    counts = {"loaded": len(items), "distinct": len(kept)}
+    journal, verifier = Journal(out / "journal.jsonl"), Verifier()
+    try:
+        with Progress(len(kept), "webinstruct", "question") as bar:
+            for start in range(0, len(kept), CHUNK):
+                chunk = kept[start : start + CHUNK]
+                asked = [EXTRACT.format(question=i["problem"], solution=i["solution"]) for i in chunk]
+                for item, (reply,) in zip(chunk, journal.ask(extractor, asked, EXTRACTION, seed), strict=True):
+                    item["answer"] = boxed(verifier, reply)
+                    item["usable"] = usable(verifier, item["answer"], item["row"])
+                todo = [item for item in chunk if item["usable"]]
+                asked = [f"{item['problem']}\n{INSTRUCTION}" for item in todo]
+                for item, replies in zip(todo, journal.ask(teacher, asked, TEACHING, seed), strict=True):
+                    verdicts = verifier.verify_batch([item["answer"]] * len(replies), replies)
+                    item["responses"] = [r for r, v in zip(replies, verdicts, strict=True) if v.correct]
+                bar.update(len(chunk))
+    finally:
+        journal.close()
+        verifier.close()
+    for item in kept:
+        item.setdefault("responses", [])
+    passed = [item for item in kept if item["responses"]]
+    counts |= {"with_short_answer": sum(i["answer"] != "" for i in kept), "comparable": sum(i["usable"] for i in kept)}
+    counts |= {"filtered": len(passed), "responses": sum(len(i["responses"]) for i in passed)}
+    facts = {"source": source, "extractor": extractor.name, "teacher": teacher.name, "seed": seed, "threshold": THRESHOLD}
+    facts |= {"extraction": EXTRACTION, "teaching": TEACHING, "verifier": verifier.version, "counts": counts}
+    for name, rows_ in (("webinstruct", kept), ("webinstruct_filtered", passed)):
+        columns = list(kept[0])
+        types = {"responses": pa.list_(pa.string())}
+        table = pa.table({c: pa.array([row[c] for row in rows_], types.get(c)) for c in columns})
+        draft = out / f".{name}.{os.getpid()}.tmp"
+        pq.write_table(table.replace_schema_metadata({"provenance": json.dumps(facts)}), draft)
+        os.replace(draft, out / f"{name}.parquet")
+    (out / "counts.json").write_text(json.dumps(facts, indent=1))
+    return counts
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        prog="repro.data.webinstruct", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("source", help="JSONL or Parquet file, a folder of them, or hub:OWNER/NAME")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the results; the same one resumes")
+    parser.add_argument("--extractor", nargs=2, metavar=("URL", "MODEL"), required=True, help="endpoint of the short-answer extractor")
+    parser.add_argument("--teacher", nargs=2, metavar=("URL", "MODEL"), required=True, help="endpoint of the teacher")
+    parser.add_argument("--question", default="question", help="column")
+    parser.add_argument("--solution", default="answer", help="column")
+    parser.add_argument("--limit", type=int, help="rows to read")
+    parser.add_argument("--seed", type=int, default=0, help="of the teacher's sampling")
+    parser.add_argument("--key-env", help="environment variable with the endpoints' key")
+    parser.add_argument("--timeout", type=float, default=600.0, help="seconds for one response")
+    options = parser.parse_args()
+    try:
+        models = [Endpoint(url, name, options.key_env, options.timeout) for url, name in (options.extractor, options.teacher)]
+        found = load(options.source, options.question, options.solution, options.limit)
+        counts = run(found, *models, options.out, options.seed, options.source)
+    except (ConfigError, JudgeError, OSError, ValueError) as error:
+        print(f"repro.data.webinstruct: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("repro.data.webinstruct: interrupted; the same command continues where it was", file=sys.stderr)
+        sys.exit(130)
+    print("\n".join(f"{name:18s} {count:9,}" for name, count in counts.items()))
+
+
+if __name__ == "__main__":
+    main()
