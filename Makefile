@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+# Tests side by side.
+JOBS   ?= 2
 # One torch thread a process: two threads on two busy cores are many times slower than one.
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
@@ -25,7 +27,7 @@ quickstart: install ## install and run the main job at micro scale (minutes, off
 	$(BIN)/python -m repro +experiment=quickstart
 
 test: install ## fast tests: no network, no GPU, no data folder
-	$(BIN)/python -m pytest -m "not slow and not slurm and not gpu"
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --durations=20 -m "not slow and not slurm and not gpu"
 
 test-slow: install ## everything that this machine can run
 	$(BIN)/python -m pytest -m "not gpu"
