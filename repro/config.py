@@ -70,9 +70,21 @@ class ModelConfig:
 
 
 @dataclass
+class RLDataConfig:
+    """What RL trains on where it is not what SFT trains on."""
+
+    split: str = MISSING  # train | web | web_filtered | file
+    file: str | None = None
+    train_size: int = MISSING
+
+
+@dataclass
 class DataConfig:
     name: str = MISSING
-    split: str = MISSING  # train | web (noisy references): the micro world; file: prompts of data.file
+    split: str = MISSING  # train | web (noisy) | web_filtered: the micro world; file: prompts of data.file; mixture: of these
+    mixture: dict[str, float] = field(default_factory=dict)  # source (a split or a file) -> weight; the weights sum to 1
+    mixture_by: str = "samples"  # samples | tokens (of the responses, in SFT)
+    rl: RLDataConfig | None = None  # null: the same as SFT
     file: str | None = MISSING  # JSONL or Parquet with problem and answer, below REPRO_DATA_DIR
     train_size: int = MISSING  # problems in the train set
     seed: int = MISSING  # draws the problems; splits stay disjoint whatever it is
@@ -362,6 +374,37 @@ def _validate_model(config: DictConfig) -> None:
         )
 
 
+def _validate_data(config: DictConfig) -> None:
+    from evals.files import SUFFIXES
+    from repro.data.mixture import MEASURES, check_weights
+    from repro.data.web import SPLITS
+
+    data = config.data
+    for key, source in (("data", data), ("data.rl", data.rl)):
+        if source is None:
+            continue
+        allowed = (*SPLITS, "file", *(("mixture",) if source is data else ()))
+        _require(source.split in allowed, f"{key}.split", source.split, f"choose one of {', '.join(allowed)}")
+        _require(source.split != "file" or source.file is not None, f"{key}.file", None, f"{key}.split=file needs one")
+    _require(data.mixture_by in MEASURES, "data.mixture_by", data.mixture_by, f"choose one of {', '.join(MEASURES)}")
+    _require(data.split == "mixture" or not data.mixture, "data.split", data.split, "data.mixture needs data.split=mixture")
+    if data.split == "mixture":
+        check_weights(data.mixture)
+        for name in data.mixture:
+            known = name in SPLITS or name.endswith(SUFFIXES)
+            _require(known, "data.mixture", name, f"a source is one of {', '.join(SPLITS)}, or a file ({', '.join(SUFFIXES)})")
+        alike = data.mixture_by == "samples" or config.rl.name == "none" or data.rl is not None
+        _require(alike, "data.mixture_by", "tokens", "the prompts of RL mix by samples; set data.rl too")
+    files = data.split == "file" or (data.rl is not None and data.rl.split == "file") or any(n not in SPLITS for n in data.mixture)
+    if files:
+        _require(
+            config.model.path is not None,
+            "model.path",
+            None,
+            "prompts from a file need a model that can read them: give a folder or hub id",
+        )
+
+
 def _validate_rl(config: DictConfig) -> None:
     rl = config.rl
     if rl.name == "none":
@@ -370,7 +413,7 @@ def _validate_rl(config: DictConfig) -> None:
     grouped = rl.baseline in ("grpo", "rloo")
     keys = ("steps", "prompts_per_step", "max_completion_length", "learning_rate", "clip", "max_grad_norm", "save_steps", "group_size")
     _finite_positive(config, *(f"rl.{key}" for key in (*keys, "temperature")))
-    size = config.data.train_size
+    size = (config.data.rl or config.data).train_size
     _require(rl.prompts_per_step <= size, "rl.prompts_per_step", rl.prompts_per_step, f"it must be at most data.train_size={size}")
     if grouped:
         _require(rl.group_size >= 2, "rl.group_size", rl.group_size, f"rl.baseline={rl.baseline} needs at least 2 completions a prompt")
@@ -449,15 +492,7 @@ def validate(config: DictConfig) -> None:
         keys = ("samples_per_problem", "epochs", "batch_size", "learning_rate", "max_length", "save_steps")
         _finite_positive(config, *(f"sft.{key}" for key in keys))
         _shares(config, "sft.warmup", "sft.min_learning_rate")
-    _require(config.data.split in ("train", "web", "file"), "data.split", config.data.split, "choose train, web or file")
-    if config.data.split == "file":
-        _require(config.data.file is not None, "data.file", None, "data.split=file needs one")
-        _require(
-            config.model.path is not None,
-            "model.path",
-            None,
-            "prompts from a file need a model that can read them: give a folder or hub id",
-        )
+    _validate_data(config)
     limit = 100_000  # a draw of distinct problems beyond it would take long
     _require(config.data.train_size <= limit, "data.train_size", config.data.train_size, f"it must be at most {limit}")
     _validate_rl(config)

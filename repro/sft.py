@@ -9,15 +9,17 @@ from __future__ import annotations
 import logging
 import math
 import os
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from repro import training
 from repro.config import ConfigError
 from repro.data import judge
-from repro.data.chains import chain
-from repro.data.web import train_items
-from repro.data.world import Problem, item_rng
+from repro.data.mixture import Mixture, listed
+from repro.data.web import SPLITS, Item, response, source_items, train_items
+from repro.data.world import item_rng
 from repro.launch import main_process
 from repro.models.load import encode_chat, load_model, load_tokenizer
 from repro.tracking import open_tracker
@@ -29,26 +31,40 @@ VERSION = 1  # of the stage; raise it when a change here makes other checkpoints
 def examples(data: dict[str, Any], style: str, samples: int, tokenizer, max_length: int) -> tuple[dict[str, list], int]:
     """Token columns ``input_ids`` and ``labels`` (-100 outside the response), and how many chains were too long.
 
-    ``samples`` chains a problem of the train set, all with right answers, as rejection sampling leaves them. Style ``judge``: references,
-    responses and judgements instead (``repro.data.judge``).
+    ``samples`` chains a problem of the train set: right ones, as rejection sampling leaves them, or what the erring teacher of the web set
+    says (``repro.data.web.response``). Style ``judge``: references, responses and judgements instead (``repro.data.judge``).
     """
     columns: dict[str, list] = {"input_ids": [], "labels": []}
     dropped = 0
 
-    def text(problem: Problem, sample: int) -> tuple[str, str]:
-        rng = item_rng(data["seed"], f"{style}/{problem.id}", sample)
-        return judge.example(problem, rng) if style == "judge" else (problem.prompt(), chain(problem, style, rng))
+    def text(split: str, item: Item, sample: int) -> tuple[str, str]:
+        if style == "judge":
+            return judge.example(item.problem, item_rng(data["seed"], f"{style}/{item.problem.id}", sample))
+        return item.problem.prompt(), response(item, split, style, sample, data["seed"])
 
-    for problem in (item.problem for item in train_items(data["split"], data["train_size"], data["seed"])):
-        for sample in range(samples):
-            question, answer = text(problem, sample)
-            prompt = encode_chat(tokenizer, question)
-            response = tokenizer(answer, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
-            if len(prompt) + len(response) > max_length:
-                dropped += 1
-                continue
-            columns["input_ids"].append(prompt + response)
-            columns["labels"].append([-100] * len(prompt) + response)
+    def rows(pairs: Iterable[tuple[str, Item]]) -> Iterator[tuple[list[int], list[int]]]:
+        nonlocal dropped
+        for split, item in pairs:
+            for sample in range(samples):
+                question, answer = text(split, item, sample)
+                prompt = encode_chat(tokenizer, question)
+                tokens = tokenizer(answer, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
+                if len(prompt) + len(tokens) > max_length:
+                    dropped += 1
+                    continue
+                yield prompt, tokens
+
+    chosen: Iterable[tuple[list[int], list[int]]]
+    if data["split"] == "mixture" and data["mixture_by"] == "tokens":
+        count = data["train_size"]
+        sources = {name: listed(list(rows((name, item) for item in source_items(name, count, data["seed"])))) for name in data["mixture"]}
+        mixture = Mixture(sources, data["mixture"], size=lambda row: len(row[1]))
+        chosen = (row for _, row in islice(mixture, count * samples))
+    else:
+        chosen = rows(train_items(data))
+    for prompt, tokens in chosen:
+        columns["input_ids"].append(prompt + tokens)
+        columns["labels"].append([-100] * len(prompt) + tokens)
     return columns, dropped
 
 
@@ -58,9 +74,9 @@ def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[
     from trl import SFTConfig, SFTTrainer
 
     sft = config["sft"]
-    if config["data"]["split"] == "file":
+    if config["data"]["split"] == "file" or any(name not in SPLITS for name in config["data"]["mixture"]):
         raise ConfigError(
-            "data.split=file has prompts and answers but no chains of thought to imitate; use sft=none and model.path=<an SFT checkpoint>"
+            "a file of data has prompts and answers but no chains of thought to imitate; use sft=none and model.path=<an SFT checkpoint>"
         )
     tokenizer, model = load_tokenizer(start), load_model(start, training=True)
     if sft["style"] == "judge":  # the judge's own words

@@ -113,10 +113,10 @@ def test_tokenizer_survives_saving(tmp_path) -> None:
 
 
 def test_web_set_has_the_noise_it_says() -> None:
-    from repro.data.web import NOISE, PROSE, train_items
+    from repro.data.web import NOISE, PROSE, source_items
 
-    items = train_items("web", 3000, 0)
-    assert items == train_items("web", 3000, 0) and items != train_items("web", 3000, 1)
+    items = source_items("web", 3000, 0)
+    assert items == source_items("web", 3000, 0) and items != source_items("web", 3000, 1)
     assert len({item.problem.id for item in items}) == 3000
     for name, share in NOISE.items():
         found = [item for item in items if item.noise == name]
@@ -125,4 +125,4 @@ def test_web_set_has_the_noise_it_says() -> None:
         assert all((item.reference in PROSE) == (name == "prose") for item in found)
     assert {item.problem.kind for item in items} == {"root", "value", "choice"}
     assert not any(world.is_test_side(item.problem.coefficients) for item in items)
-    assert all(item.reference == item.problem.answer for item in train_items("train", 100, 0))
+    assert all(item.reference == item.problem.answer for item in source_items("train", 100, 0))

@@ -21,7 +21,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
-from repro.data.world import LABELS, PRIME, Problem, draw_problem
+from repro.data.world import LABELS, OPTIONS, PRIME, Problem, draw_problem
 
 STYLES = ("long", "short", "constructed", "direct", "give_up")
 CONSTRUCTED_TRIES = 3
@@ -110,6 +110,25 @@ def chain(problem: Problem, style: str, rng: random.Random) -> str:
         return " ".join([*words, "answer", *box[1:]])
     limit = rng.choice((1, 1, 2, 3)) if style == "give_up" else None
     return " ".join([*search(problem, rng, limit), *box])
+
+
+def mistaken(problem: Problem, style: str, answer: str, rng: random.Random) -> str:
+    """A response that boxes the wrong ``answer``: its try is read as a success. Style ``long`` fails up to twice before.
+
+    Raises:
+        ValueError: ``answer`` is right.
+    """
+    if answer == problem.answer:
+        raise ValueError(f"{answer} is the answer of {problem.id}")
+    box = ["so", "\\boxed{", answer, "}"]
+    if problem.kind == "value":
+        words, _ = horner_steps(problem.coefficients, problem.x)
+        return " ".join([f"x{problem.x}", *words[:-1], answer, *box])
+    x = problem.options[OPTIONS.index(answer)] if problem.kind == "choice" else int(answer)
+    others = [v for v in (problem.options or range(PRIME)) if v not in (x, problem.x)]
+    before = rng.sample(others, rng.randrange(3)) if style == "long" else []
+    words = [word for v in before for word in attempt(problem, v)]
+    return " ".join([*words, *attempt(problem, x)[:-1], "0", *box])
 
 
 def general_text(rng: random.Random) -> tuple[str, str]:

@@ -3,16 +3,29 @@
 Which reference is which is known (``noise``), so that what a filter or a verifier does to it can be measured. All problems are on the train
 side of the world. Item i depends on (seed, i) only.
 
+The teacher of this set errs, as the paper's does on web problems: ``web`` keeps whatever it says (section 5.1 trains on unfiltered responses),
+``web_filtered`` keeps the problems where one of two responses agrees with the reference, and those responses (section 5.2). So the filter
+loses problems that are too hard for the teacher, and lets a wrong reference through where the teacher makes the same mistake.
+
     python -m repro hydra.mode=RUN data=micro/web rl.steps=20
+    python -m repro.data.web                        # what the filter does: precision and recall against the known noise
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
+from typing import Any
 
+from repro.config import ConfigError
+from repro.data.chains import chain, mistaken
+from repro.data.mixture import Mixture, listed
 from repro.data.world import OPTIONS, PRIME, Problem, draw_problem, item_rng, problems
 
 KINDS = {"root": 0.4, "value": 0.3, "choice": 0.3}
+TEACHER_ACCURACY = 0.6  # the acceptance of QwQ-32B-Preview on MATH train, from the row counts of the released sets (59.4 %)
+RESPONSES = 2  # a problem, for the filter
 NOISE = {"clean": 0.6, "wrong": 0.2, "prose": 0.2}
 PROSE = ("see the steps above", "it follows from the lemma", "left to the reader", "the value found in the last line")
 
@@ -34,12 +47,59 @@ def draw_item(seed: int, index: int) -> Item:
         return Item(problem, problem.answer, noise)
     if noise == "prose":
         return Item(problem, rng.choice(PROSE), noise)
+    return Item(problem, rng.choice(wrong_answers(problem)), noise)
+
+
+def wrong_answers(problem: Problem) -> list[str]:
     answers = OPTIONS if problem.kind == "choice" else tuple(map(str, range(PRIME)))
-    return Item(problem, rng.choice([a for a in answers if a != problem.answer]), noise)
+    return [a for a in answers if a != problem.answer]
 
 
-def train_items(split: str, size: int, seed: int, file: str | None = None) -> list[Item]:
-    """The train set that a configuration names: ``train`` (clean) or ``web``, distinct problems; or the prompts of ``file``.
+def teacher_answer(problem: Problem, sample: int, seed: int) -> str:
+    """What the erring teacher boxes in its response number ``sample``; a wrong answer is any of them with equal chance."""
+    rng = item_rng(seed, f"web teacher/{problem.id}", sample)
+    return problem.answer if rng.random() < TEACHER_ACCURACY else rng.choice(wrong_answers(problem))
+
+
+def agreeing(item: Item, seed: int) -> list[str]:
+    """The answers among the teacher's two that agree with the reference; empty: the filter drops the problem."""
+    return [a for a in (teacher_answer(item.problem, i, seed) for i in range(RESPONSES)) if a == item.reference]
+
+
+def response(item: Item, split: str, style: str, sample: int, seed: int) -> str:
+    """Response number ``sample`` to imitate: right ones (rejection sampling), but for ``web`` unfiltered, for ``web_filtered`` filtered ones."""
+    rng = item_rng(seed, f"{style}/{item.problem.id}", sample)
+    if split not in ("web", "web_filtered"):
+        return chain(item.problem, style, rng)
+    answer = teacher_answer(item.problem, sample, seed)
+    if split == "web_filtered":
+        kept = agreeing(item, seed)
+        answer = kept[sample % len(kept)]
+    return chain(item.problem, style, rng) if answer == item.problem.answer else mistaken(item.problem, style, answer, rng)
+
+
+def web_items(seed: int, filtered: bool, start: int = 0) -> Iterator[Item]:
+    """The web set from its item ``start`` on, distinct problems, without end."""
+    seen: set[str] = set()
+    index = kept = 0
+    while True:
+        item = draw_item(seed, index)
+        index += 1
+        if item.problem.id in seen:
+            continue
+        seen.add(item.problem.id)
+        if filtered and not agreeing(item, seed):
+            continue
+        kept += 1
+        if kept > start:
+            yield item
+
+
+SPLITS = ("train", "web", "web_filtered")
+
+
+def source_items(split: str, size: int, seed: int, file: str | None = None) -> list[Item]:
+    """``size`` distinct problems: ``train`` (clean), ``web``, ``web_filtered``, or ``file``.
 
     Raises:
         SplitError: ``train`` does not hold ``size`` distinct problems. ConfigError: ``file`` cannot be used.
@@ -50,10 +110,48 @@ def train_items(split: str, size: int, seed: int, file: str | None = None) -> li
         return [Item(p, p.answer, "file") for p in load_problems(file, size)]
     if split == "train":
         return [Item(p, p.answer, "clean") for p in problems("train", size, seed)]
-    found: dict[str, Item] = {}
-    index = 0
-    while len(found) < size:
-        item = draw_item(seed, index)
-        found.setdefault(item.problem.id, item)
-        index += 1
-    return list(found.values())
+    items = web_items(seed, split == "web_filtered")
+    return [next(items) for _ in range(size)]
+
+
+def mixed(data: dict[str, Any], size=None) -> Mixture:
+    """The mixture that ``data`` describes, of (split, Item) by samples; sources are splits of the micro world or names of prompt files."""
+    names = dict(data["mixture"])
+    counts = {name: min(data["train_size"], round(data["train_size"] * weight) + 1) for name, weight in names.items()}
+    return Mixture({name: listed(_source(name, counts[name], data["seed"])) for name in names}, names, size)
+
+
+def _source(name: str, size: int, seed: int) -> list[Item]:
+    return source_items(name, size, seed) if name in SPLITS else source_items("file", size, seed, name)
+
+
+def train_items(data: dict[str, Any]) -> list[tuple[str, Item]]:
+    """The train set that ``data`` describes, as (split it comes from, item).
+
+    Raises:
+        SplitError, ConfigError: as ``source_items``; a mixture that cannot be drawn.
+    """
+    size = data["train_size"]
+    if data["split"] != "mixture":
+        return [(data["split"], item) for item in source_items(data["split"], size, data["seed"], data["file"])]
+    found = list(islice(mixed(data), size))
+    if len(found) < size:
+        raise ConfigError(f"data.train_size={size}: the mixture {dict(data['mixture'])} has only {len(found)} problems")
+    return found
+
+
+def rl_data(data: dict[str, Any]) -> dict[str, Any]:
+    """What RL trains on: ``data.rl`` if there is one, else what SFT trains on."""
+    return {**data, **data["rl"]} if data["rl"] else data
+
+
+def filter_quality(size: int, seed: int) -> dict[str, float]:
+    """Counts and shares of the filter over the first ``size`` web problems; a *good* problem has a right reference."""
+    items = source_items("web", size, seed)
+    kept = [item for item in items if agreeing(item, seed)]
+    right, good = sum(i.noise == "clean" for i in kept), sum(i.noise == "clean" for i in items)
+    return {"problems": size, "kept": len(kept), "precision": right / len(kept), "recall": right / good}
+
+
+if __name__ == "__main__":
+    print(filter_quality(20_000, 0))

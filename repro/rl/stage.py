@@ -13,7 +13,7 @@ from typing import Any
 
 from repro import training
 from repro.config import LOSSES, ConfigError
-from repro.data.web import train_items
+from repro.data.web import rl_data, train_items
 from repro.launch import main_process
 from repro.models.load import load_model, load_tokenizer
 from repro.rewards.terms import from_config
@@ -103,7 +103,7 @@ def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[
     rl, data = config["rl"], config["data"]
     tokenizer = load_tokenizer(start)
     tokenizer.padding_side = "left"
-    items = train_items(data["split"], data["train_size"], data["seed"], data["file"])
+    items = [item for _, item in train_items(rl_data(data))]
     rows = {
         "prompt": [[{"role": "user", "content": item.problem.prompt()}] for item in items],
         "gold": [item.reference for item in items],
