@@ -63,6 +63,7 @@ class MicroModel:
 @dataclass
 class ModelConfig:
     name: str = MISSING  # label in tables; by default the last part of `path`, if that is given
+    role: str | None = None  # the part it plays in the paper, llama or qwen_math; claims go by it
     path: str | None = None  # hub id or local folder; null: the micro model below
     revision: str | None = None  # commit of the hub repository
     micro: MicroModel | None = None
@@ -123,6 +124,8 @@ class RLConfig:
     max_completion_length: int = MISSING  # T of the rewards, tokens including EOS
     exceed_margin: int = MISSING  # tokens before the window from which the rewards call a completion overlong
     ngram_size: int = MISSING  # tokens, of the repetition penalty
+    discount_long: float = MISSING  # what reward=discount_* take for the paper's 0.999
+    discount_short: float = MISSING  # and for its 0.99
     learning_rate: float = MISSING
     warmup: float = MISSING  # share of the steps
     min_learning_rate: float = MISSING  # share of the peak at the end of the cosine schedule
@@ -258,11 +261,12 @@ def label(default: str, path: str | None) -> str:
 
 
 def register() -> None:
-    """Tell Hydra about the schema and the resolver ``label``; called before composing."""
+    """Tell Hydra about the schema and the resolvers of ``conf/model``; called before composing."""
     from hydra.core.config_store import ConfigStore
 
     ConfigStore.instance().store(name="schema", node=Config)
     OmegaConf.register_new_resolver("label", label, replace=True)
+    OmegaConf.register_new_resolver("part", lambda role, path: role if path is None else None, replace=True)
 
 
 def _require(condition: bool, key: str, value: Any, allowed: str) -> None:

@@ -394,7 +394,7 @@ def _undeclared(groups: Mapping[str, Group], queries: Mapping[str, tuple[Mapping
     keys = {key for query, _ in queries.values() for key in query}
     varied = {key for key in keys if len({json.dumps(query[key]) for query, _ in queries.values() if key in query}) > 1}
     # A choice varied by name varies all of its keys, except that RL's budget stays comparable.
-    whole = {key.removesuffix(".name") for key in varied if key.endswith(".name")}
+    whole = {key.rpartition(".")[0] for key in varied if key.endswith((".name", ".role"))}
 
     def declared(key: str) -> bool:
         top = key.split(".", maxsplit=1)[0]

@@ -19,7 +19,7 @@ from repro.models.load import load_model, load_tokenizer
 from repro.rewards.terms import from_config
 from repro.tracking import open_tracker
 
-VERSION = 2  # of the stage; raise it when a change here makes other checkpoints
+VERSION = 3  # of the stage; raise it when a change here makes other checkpoints
 SHOWN = {"accuracy": "acc", "length/mean": "tokens", "truncated": "trunc", "reward": "reward"}
 
 
