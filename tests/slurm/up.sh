@@ -8,6 +8,7 @@ D=$(realpath -m "$1"); N=${2:-2}; C=${3:-2}; G=${GPUS:-0}
 mkdir -p "$D"/{state,spool,log,run}; chmod 755 "$D" "$D/run"; export SLURM_CONF=$D/slurm.conf
 dd if=/dev/urandom of="$D/run/munge.key" bs=1 count=1024 status=none; chmod 600 "$D/run/munge.key"
 cp /etc/hosts "$D/hosts.before"
+trap 'tail -n 5 "$D"/log/*.log >&2; "$(dirname "$0")/down.sh" "$D"' ERR
 ip link add brslurm type bridge; ip addr add 10.77.0.1/24 dev brslurm; ip link set brslurm up
 NODES=""; GRES=""
 [ "$G" -gt 0 ] && GRES="Gres=gpu:$G"
@@ -30,7 +31,7 @@ SlurmUser=root
 SlurmdUser=root
 AuthType=auth/munge
 CredType=cred/munge
-AuthInfo=socket=$D/run/munge.sock,cred_expire=3
+AuthInfo=socket=$D/run/munge.sock,cred_expire=5
 StateSaveLocation=$D/state
 SlurmdSpoolDir=$D/spool/%n
 SlurmctldPidFile=$D/run/slurmctld.pid
