@@ -16,7 +16,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from repro import launch
+from repro import interrupt, launch
 from repro.config import plain
 from repro.store import Built, Stage, Store, fingerprint
 from repro.tracking import arm_name
@@ -65,6 +65,8 @@ class Cell:
             "seconds": round(built.seconds, 2),
         }
         self.done.append({**fact, "path": os.path.relpath(built.path, self.store.root), "tokens": built.manifest.get("tokens")})
+        if interrupt.wanted():
+            raise interrupt.Interrupted(f"after {title}")
         return built
 
     def base(self) -> tuple[Path, str]:
@@ -83,10 +85,14 @@ class Cell:
         built = self._note("base", obtain(model, self.store, self.config["threads"]))
         return built.path / "model", built.stage.key
 
+    def processes(self, stage: str) -> dict[str, Any]:
+        """What the key of a stage must know of how many train it."""
+        return {"processes": launch.process_count(self.config, stage), "launch": self.config["launch"]["name"]}
+
     def sft(self, start: Path, start_key: str) -> tuple[Path, str]:
         from repro import sft
 
-        read = {**{k: self.config[k] for k in ("sft", "data", "seed")}, **self.machine, **self.processes}
+        read = {**{k: self.config[k] for k in ("sft", "data", "seed")}, **self.machine, **self.processes("sft")}
         stage = Stage("sft", read, {"model": start_key}, sft.VERSION)
         build = lambda work: launch.build("sft", self.config, start, work, stage.key)  # noqa: E731
         built = self._note(f"sft {self.config['sft']['name']}", self.store.get_or_build(stage, build))
@@ -106,7 +112,7 @@ class Cell:
             return None, {}
         # One judge for all arms and seeds: its own training seed is 0.
         config = {**self.config, "seed": 0, "sft": {**self.config["sft"], "name": "judge", "style": "judge", "epochs": EPOCHS}}
-        read = {**{k: config[k] for k in ("sft", "data", "seed")}, **self.machine, **self.processes}
+        read = {**{k: config[k] for k in ("sft", "data", "seed")}, **self.machine, **self.processes("sft")}
         stage = Stage("sft", read, {"model": base_key}, sft.VERSION)
         built = self._note("judge", self.store.get_or_build(stage, lambda work: launch.build("sft", config, base, work, stage.key)))
         return str(built.path / "model"), {"judge": stage.key}
@@ -115,7 +121,7 @@ class Cell:
         from repro.rl import stage as rl
         from repro.verifiers import VERSION
 
-        read = {**{k: self.config[k] for k in ("rl", "reward", "data", "seed")}, **self.machine, **self.processes}
+        read = {**{k: self.config[k] for k in ("rl", "reward", "data", "seed")}, **self.machine, **self.processes("rl")}
         verifier = {**self.config["verifier"], "version": VERSION, **judge_facts}
         stage = Stage("rl", {**read, "verifier": verifier}, {"model": start_key}, rl.VERSION)
         config = {**self.config, "judge_path": judge_path}
@@ -141,7 +147,6 @@ class Cell:
 
         torch.set_num_threads(self.config["threads"])
         self.machine = machine(self.config["threads"])
-        self.processes = {"processes": launch.process_count(self.config), "launch": self.config["launch"]["name"]}
         start = time.monotonic()
         model, key = self.base()
         base, base_key = model, key
