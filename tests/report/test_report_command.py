@@ -95,7 +95,7 @@ def test_every_claim_is_in_every_output(made: Path) -> None:
 def test_tied_best_set_is_marked(made: Path) -> None:
     with (made / "out" / "leaderboard.csv").open() as file:
         rows = {(row["arm"], row["stage"]): row["MATH"] for row in csv.DictReader(file)}
-    assert rows["llama+sft-long+grpo+cosine", "rl @ 20"].endswith("*")
+    assert rows["llama+sft-long+ppo+cosine", "rl @ 20"].endswith("*")
     assert not any(value.endswith("*") for (arm, _), value in rows.items() if "cosine" not in arm)
 
 
@@ -304,5 +304,5 @@ def test_take_keeps_the_verdicts_and_writes_the_readme(tmp_path: Path, monkeypat
     claim = next(c for c in engine.load() if c.id == "H4.2d")
     (row,) = [line for line in made.splitlines() if line.startswith("| H4.2d (micro) |")]
     assert claim.statement in row and "at proxy scale: reproduced" in row
-    assert "Not tested at micro scale:" in made and "| Fig. 5 | 4.2 |" in made and "run: claims 1 reproduced" in made
+    assert "Not tested at micro scale:" in made and "| Fig. 5 | 4.2 |" in made and "run: claims 1 not reproduced, 2 reproduced" in made
     assert readme.render(made) == made
