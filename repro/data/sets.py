@@ -153,7 +153,7 @@ class Inspector:
     """Gathers ``Facts`` while pairs go by; holds one hash a prompt."""
 
     def __init__(self, source: str) -> None:
-        named = re.search(r"-n(\d+)(?:$|[^0-9a-z])", source.removesuffix(".gz"))
+        named = re.search(r"-n(\d+)(?:$|[^0-9a-z])", "/".join(Path(source).parts[-2:]))  # of the set or its folder
         self.source, self.claimed = source, int(named.group(1)) if named else None
         self.by_prompt: Counter[bytes] = Counter()
         self.sum = 0

@@ -110,25 +110,32 @@ class EngineTeacher:
     """A checkpoint in this process.
 
     Args:
-        path: folder of the checkpoint. engine: ``transformers`` or ``vllm``. max_length: longest prompt + completion, tokens.
+        path: folder of the checkpoint. engine: ``transformers`` or ``vllm``. max_length: longest prompt + completion, tokens; what the
+            checkpoint's context cannot hold is less (Qwen2.5-Math-72B-Instruct: 4,096), and vLLM cuts a completion there.
         name: for records and journals; the path by default.
     """
 
     def __init__(self, path: Path, engine: str = "transformers", max_length: int = 16_384, name: str | None = None) -> None:
+        from transformers import AutoConfig
+
         from evals.engines import make
         from repro.models.load import load_tokenizer
 
-        self.tokenizer = load_tokenizer(path)
-        self.engine = make(engine, path, self.tokenizer, max_length)
-        self.max_length, self.name = max_length, name or str(path)
+        self.tokenizer = load_tokenizer(path)  # first, since it says in one line that a folder is no checkpoint
+        context = getattr(AutoConfig.from_pretrained(path), "max_position_embeddings", None)
+        self.max_length, self.name = min(max_length, context or max_length), name or str(path)
+        self.engine = make(engine, path, self.tokenizer, self.max_length)
 
     def generate(self, prompts, n=1, *, temperature, top_p, max_tokens, seed, samples=None) -> Iterator[Completion]:
         pairs = wanted(len(prompts), n, samples)
         while batch := list(islice(pairs, self.engine.batch)):
             ids = {prompt: self._encode(prompts[prompt]) for prompt, _ in batch}
-            longest = max(map(len, ids.values())) + max_tokens
-            if longest > self.max_length:
-                raise ConfigError(f"teacher {self.name}: prompt and completion may take {longest} tokens, max_length is {self.max_length}")
+            longest = max(map(len, ids.values()))
+            if longest >= self.max_length:
+                raise ConfigError(
+                    f"teacher {self.name}: a prompt has {longest} tokens and leaves no room for an answer in {self.max_length}; "
+                    "leave it out, or raise max_prompt if the model's context allows"
+                )
             keys = [sample_key(prompts[prompt], sample, seed) for prompt, sample in batch]
             settings = {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p}
             found = self.engine.complete([ids[prompt] for prompt, _ in batch], keys, **settings)
