@@ -8,7 +8,7 @@ JOBS   ?= 2
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help install quickstart test test-slow lint format bench bases clean
+.PHONY: help install quickstart test test-slow test-slurm lint format bench bases clean
 
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -31,6 +31,9 @@ test: install ## fast tests: no network, no GPU, no data folder
 
 test-slow: install ## everything that this machine can run
 	$(BIN)/python -m pytest -m "not gpu"
+
+test-slurm: install ## sweeps on a real two-node Slurm (root, apt packages slurmctld slurmd slurm-client munge; else skipped)
+	$(BIN)/python -m pytest -m slurm tests/slurm
 
 lint: install ## ruff, lint and format
 	$(BIN)/ruff check .

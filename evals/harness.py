@@ -20,13 +20,14 @@ from typing import Any
 from evals.benchmarks import BENCHMARKS, Benchmark, FileBenchmark, Question
 from evals.engines import Completion, Engine, make
 from evals.prompts import FORMATS, prompt_format, render
+from repro import interrupt
 from repro.config import ConfigError
 from repro.models.load import encode_chat, load_tokenizer
 from repro.progress import Progress
 from repro.store import RESUME
 
 log = logging.getLogger(__name__)
-VERSION = 3  # of the stage; raise it when a change here makes other records
+VERSION = 4  # of the stage; raise it when a change here makes other records
 
 
 def schema():
@@ -186,6 +187,8 @@ def evaluate(config: dict[str, Any], verifier, model_path: Path, work: Path, lab
                 rows = _score(settings, p, [p.samples[i] for i in batch], verifier, engine, bar.update)
                 table = found[p.benchmark.name, b] = pa.Table.from_pylist(rows, schema=schema())
                 _write(table, p.part(work, b))
+                if interrupt.wanted():
+                    raise interrupt.Interrupted(f"after batch {b} of {p.benchmark.name}")
     tables = []
     for p in plans:  # from the order of batches back to that of questions
         rows = pa.concat_tables([found[p.benchmark.name, b] for b in range(len(p.batches))])

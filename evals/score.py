@@ -16,7 +16,7 @@ import logging
 import math
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -135,26 +135,18 @@ def _cut(fields: dict[str, Any]) -> bool:
     return fields["truncated"] in (True, 1, "true", "True", "1") or fields["finish_reason"] == "length"
 
 
-def interval(records: Iterable[dict[str, Any]], z: float = 1.96) -> tuple[float, float, float]:
-    """(accuracy, lower, upper end of its 95% interval). One response a question: Wilson. Several: normal, clustered by question.
+def interval(records: Sequence[dict[str, Any]]) -> tuple[float, float, float]:
+    """(mean over questions, ends of its 95 % interval): ``repro.report.table.question_interval``; nan ends with one question.
 
     Raises ValueError for no records.
     """
-    by_question: dict[str, list[bool]] = defaultdict(list)
-    for record in records:
-        by_question[record["question_id"]].append(record["correct"])
-    total = sum(map(len, by_question.values()))
-    if not total:
+    import numpy as np
+
+    from repro.report.table import question_interval
+
+    if not records:
         raise ValueError("no records: nothing to average")
-    mean = sum(sum(v) for v in by_question.values()) / total
-    if len(by_question) == total:
-        centre, spread = mean + z * z / (2 * total), z * math.sqrt(mean * (1 - mean) / total + z * z / (4 * total * total))
-        return mean, (centre - spread) / (1 + z * z / total), (centre + spread) / (1 + z * z / total)
-    # residuals of a question's samples are summed before they are squared: they are not independent of each other
-    variance = sum((sum(v) - mean * len(v)) ** 2 for v in by_question.values()) / total**2
-    clusters = len(by_question)
-    spread = z * math.sqrt(variance * clusters / max(1, clusters - 1))
-    return mean, max(0.0, mean - spread), min(1.0, mean + spread)
+    return question_interval(np.array([r["correct"] for r in records]), np.array([r["question_id"] for r in records]))
 
 
 def summary(records: Sequence[dict[str, Any]]) -> str:
@@ -169,7 +161,8 @@ def summary(records: Sequence[dict[str, Any]]) -> str:
         mean, low, high = (100 * value for value in interval(rows))
         none = 100 * sum(r["extracted"] is None for r in rows) / len(rows)
         questions = len({r["question_id"] for r in rows})
-        line = f"{name or 'all':28s} {mean:6.2f}% [{low:.2f}, {high:.2f}]  no answer {none:5.2f}%  {len(rows)} responses, {questions} questions"
+        ends = "" if math.isnan(low) else f" [{low:.2f}, {high:.2f}]"
+        line = f"{name or 'all':28s} {mean:6.2f}%{ends}  no answer {none:5.2f}%  {len(rows)} responses, {questions} questions"
         labelled = [r for r in rows if r["label"] is not None]
         if labelled:
             agree = sum(bool(r["label"]) == r["correct"] for r in labelled)

@@ -63,6 +63,7 @@ class MicroModel:
 @dataclass
 class ModelConfig:
     name: str = MISSING  # label in tables; by default the last part of `path`, if that is given
+    role: str | None = None  # the part it plays in the paper, llama or qwen_math; claims go by it
     path: str | None = None  # hub id or local folder; null: the micro model below
     revision: str | None = None  # commit of the hub repository
     micro: MicroModel | None = None
@@ -147,6 +148,8 @@ class RLConfig:
     max_completion_length: int = MISSING  # T of the rewards, tokens including EOS
     exceed_margin: int = MISSING  # tokens before the window from which the rewards call a completion overlong
     ngram_size: int = MISSING  # tokens, of the repetition penalty
+    discount_long: float = MISSING  # what reward=discount_* take for the paper's 0.999
+    discount_short: float = MISSING  # and for its 0.99
     learning_rate: float = MISSING
     warmup: float = MISSING  # share of the steps
     min_learning_rate: float = MISSING  # share of the peak at the end of the cosine schedule
@@ -242,11 +245,33 @@ class TrackingConfig:
 
 @dataclass
 class LaunchConfig:
-    """Processes of a training stage on one machine."""
+    """Processes of a training stage."""
 
     name: str = MISSING  # single | ddp | fsdp | zero2 | zero3
-    processes: int | None = MISSING  # null: one a GPU
+    processes: int | None = MISSING  # over all nodes; null: one a GPU
     accelerate: dict[str, Any] = field(default_factory=dict)  # settings of `accelerate launch`
+
+
+@dataclass
+class StageResources:
+    """What one kind of stage needs of a cluster."""
+
+    nodes: int = MISSING
+    gpus: int = MISSING  # a node
+    cpus: int = MISSING  # a node
+    memory: int = MISSING  # GB a node
+    minutes: int = MISSING
+
+
+@dataclass
+class ResourcesConfig:
+    """What a cell asks a scheduler for; part of no key, since it changes no number but through ``launch``."""
+
+    name: str = MISSING
+    sft: StageResources = field(default_factory=StageResources)
+    rl: StageResources = field(default_factory=StageResources)
+    eval: StageResources = field(default_factory=StageResources)  # and the base model
+    server_gpus: int = MISSING  # for a vLLM server beside RL
 
 
 @dataclass
@@ -271,6 +296,7 @@ class Config:
     eval: EvalConfig = field(default_factory=EvalConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     launch: LaunchConfig = field(default_factory=LaunchConfig)
+    resources: ResourcesConfig = field(default_factory=ResourcesConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)
     threads: int = MISSING  # torch threads of one cell
 
@@ -283,11 +309,12 @@ def label(default: str, path: str | None) -> str:
 
 
 def register() -> None:
-    """Tell Hydra about the schema and the resolver ``label``; called before composing."""
+    """Tell Hydra about the schema and the resolvers of ``conf/model``; called before composing."""
     from hydra.core.config_store import ConfigStore
 
     ConfigStore.instance().store(name="schema", node=Config)
     OmegaConf.register_new_resolver("label", label, replace=True)
+    OmegaConf.register_new_resolver("part", lambda role, path: role if path is None else None, replace=True)
 
 
 def _require(condition: bool, key: str, value: Any, allowed: str) -> None:
@@ -328,7 +355,7 @@ def _seeds(config: DictConfig, *keys: str) -> None:
 
 def _validate_names(config: DictConfig) -> None:
     """Names become folders; one with a slash would hide a cell from its sweep."""
-    groups = ("model", "data", "sft", "rl", "reward", "verifier", "eval", "tracking", "launch")
+    groups = ("model", "data", "sft", "rl", "reward", "verifier", "eval", "tracking", "launch", "resources")
     for key in ("experiment_name", *(f"{group}.name" for group in groups)):
         value = OmegaConf.select(config, key)
         _require(bool(NAME.fullmatch(value)), key, value, "up to 60 letters, digits and . _ + - are allowed")
@@ -519,6 +546,24 @@ def _validate_updates(rl: DictConfig) -> None:
     _require(good, "rl.micro_batch_size", micro, f"it must be null or divide the {size} completions of a minibatch")
 
 
+def _validate_resources(config: DictConfig) -> None:
+    for stage in ("sft", "rl", "eval"):
+        for key, least in {"nodes": 1, "gpus": 0, "cpus": 1, "memory": 1, "minutes": 1}.items():
+            value = config.resources[stage][key]
+            _require(value >= least, f"resources.{stage}.{key}", value, f"it must be at least {least}")
+    servers, rl = config.resources.server_gpus, config.resources.rl
+    _require(0 <= servers <= rl.gpus, "resources.server_gpus", servers, f"it must be 0..resources.rl.gpus ({rl.gpus}), those of one node")
+    enough = servers == 0 or servers < rl.gpus * rl.nodes
+    _require(enough, "resources.server_gpus", servers, "it leaves no GPU for training")
+    _require(
+        servers == 0 or rl.nodes == 1 or servers == rl.gpus,
+        "resources.server_gpus",
+        servers,
+        "over several nodes a server takes a whole one",
+    )
+    _require(servers == 0 or config.rl.engine == "vllm_server", "resources.server_gpus", servers, "it needs rl.engine=vllm_server")
+
+
 def _validate_launch(config: DictConfig) -> None:
     launch, rl = config.launch, config.rl
     _require(launch.processes is None or 1 <= launch.processes <= 64, "launch.processes", launch.processes, "it must be null or 1..64")
@@ -574,6 +619,7 @@ def validate(config: DictConfig) -> None:
     names = list(config.eval.benchmarks)
     _require(len(set(names)) == len(names), "eval.benchmarks", names, "name every benchmark once")
     _validate_launch(config)
+    _validate_resources(config)
     _require(config.threads <= 512, "threads", config.threads, "it must be 1..512; one a cell is usually fastest")
     _seeds(config, "seed", "data.seed", "eval.seed", *(["model.micro.seed"] if config.model.path is None else []))
 

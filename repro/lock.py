@@ -3,11 +3,18 @@
 The holder creates the file exclusively, writes who it is, and touches it every few seconds. A lock is stale when its holder's process is gone
 (same host) or its heartbeat has stopped (any host); it is then taken over. ``flock`` would be shorter, but is not reliable on network file
 systems and cannot say who holds it.
+
+On a network file system: no clocks are compared, since those of nodes and server may differ by minutes - a heartbeat has stopped when a waiter
+sees the same time of change for ``STALE`` seconds of its own; files are opened before they are asked for their times, which is what makes
+NFS look at the server; a lost answer to ``link`` is told from a refusal by the number of links. A holder that was frozen so long that its
+lock was taken over is interrupted and told so (``LockLost``): two must never write into one work folder.
 """
 
 from __future__ import annotations
 
+import _thread
 import contextlib
+import errno
 import json
 import logging
 import os
@@ -19,7 +26,7 @@ from pathlib import Path
 
 log = logging.getLogger(__name__)
 HEARTBEAT = 5.0  # seconds between touches
-STALE = 60.0  # seconds without a touch after which a holder on another host counts as dead
+STALE = 60.0  # seconds without a touch, as seen by one waiter, after which a holder on another host counts as dead
 POLL = 0.5  # seconds
 
 
@@ -58,14 +65,20 @@ def process_start(pid: int) -> float | None:
         return None
 
 
+class LockLost(RuntimeError):
+    """The lock was taken over while it was held: this process was silent for longer than ``STALE``."""
+
+
 class Lock:
     """``with Lock(path, what="sft/ab12"):`` waits until free, saying once whom it waits for."""
 
     def __init__(self, path: Path, what: str) -> None:
         self.path, self.what = path, what
         self.token = uuid.uuid4().hex
+        self.lost = False
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
+        self._seen: tuple[tuple[str, int], float] | None = None  # (token and beat of the holder, since when they are the same)
 
     def _try(self) -> bool:
         # Written beside and linked into place, so that nobody ever reads a half-written lock.
@@ -76,23 +89,45 @@ class Lock:
             os.link(draft, self.path)
             return True
         except FileExistsError:
-            return False
+            return draft.stat().st_nlink == 2  # linked, but the server's answer got lost and the call was repeated
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EMLINK, errno.ENOSYS):
+                raise
+            return self._create(draft.read_text())  # a file system without hard links
         finally:
-            draft.unlink()
+            draft.unlink(missing_ok=True)
+
+    def _create(self, text: str) -> bool:
+        """Exclusive creation; who reads between creation and writing sees a holder on an unknown host, and waits."""
+        try:
+            with self.path.open("x") as file:
+                file.write(text)
+        except FileExistsError:
+            return False
+        return True
 
     def _holder(self) -> tuple[dict, float] | None:
+        """(who holds it, seconds since its last beat as far as this waiter saw), or None if nobody does."""
         try:
-            age = time.time() - self.path.stat().st_mtime
+            with self.path.open("rb") as file:
+                beat = os.fstat(file.fileno()).st_mtime_ns
         except FileNotFoundError:
             return None
+        except OSError:  # a stale handle: the file was replaced on the server
+            return {"token": "?", "host": "?", "pid": -1, "start": None}, 0.0
         holder = read_holder(self.path)
-        return None if holder is None else (holder, age)
+        if holder is None:
+            return None
+        now, mark = time.monotonic(), (holder["token"], beat)
+        if self._seen is None or self._seen[0] != mark:
+            self._seen = (mark, now)
+        return holder, now - self._seen[1]
 
-    def _is_stale(self, holder: dict, age: float) -> bool:
+    def _is_stale(self, holder: dict, silent: float) -> bool:
         if holder["host"] == host_name():
             start = process_start(holder["pid"])
             return start is None or (holder["start"] is not None and abs(start - holder["start"]) > 1.0)
-        return age > STALE
+        return silent > STALE
 
     def _take_over(self, holder: dict) -> None:
         # Rename is atomic: of several waiters one wins, the others find nothing and try again.
@@ -127,12 +162,27 @@ class Lock:
     def _beat(self) -> None:
         while not self._stop.wait(HEARTBEAT):
             with contextlib.suppress(OSError):
-                os.utime(self.path)
+                holder = read_holder(self.path)
+                if holder is None or holder["token"] not in (self.token, "?"):
+                    self.lost = True
+                    if not self._stop.is_set():
+                        _thread.interrupt_main()  # KeyboardInterrupt in the builder; __exit__ turns it into LockLost
+                    return
+                os.utime(self.path)  # no times given: the server's clock
 
-    def __exit__(self, *_: object) -> None:
+    def check(self) -> None:
+        """Raises LockLost if another process holds the lock by now; called before what it built is published."""
+        holder = read_holder(self.path)
+        if self.lost or holder is None or holder["token"] != self.token:
+            self.lost = True
+            raise LockLost(f"the lock of {self.what} was taken over while this process was silent for more than {STALE:.0f} s")
+
+    def __exit__(self, kind: type[BaseException] | None = None, *_: object) -> None:
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
         holder = read_holder(self.path)
         if holder is not None and holder["token"] == self.token:
             self.path.unlink(missing_ok=True)
+        if self.lost and kind is KeyboardInterrupt:
+            raise LockLost(f"the lock of {self.what} was taken over while this process was silent for more than {STALE:.0f} s")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import json
 import os
 import platform
 import subprocess
@@ -23,7 +24,10 @@ def _git(*arguments: str) -> str | None:
 
 @functools.cache
 def commit() -> dict[str, Any]:
-    """Commit of the source and whether it has uncommitted changes; nulls for an installed wheel."""
+    """Commit of the source and whether it has uncommitted changes; nulls for an installed wheel; of a sweep's snapshot, that at submission."""
+    snapshot = Path(__file__).with_name("snapshot.json")
+    if snapshot.exists():
+        return json.loads(snapshot.read_text())
     status = _git("status", "--porcelain", "--untracked-files=no")
     return {"commit": _git("rev-parse", "HEAD"), "dirty": None if status is None else bool(status)}
 

@@ -16,8 +16,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from repro import launch
-from repro.config import plain
+from repro import interrupt, launch
+from repro.config import own_chains, plain
 from repro.store import Built, Stage, Store, fingerprint
 from repro.tracking import arm_name
 
@@ -40,8 +40,10 @@ def arm_key(config: dict[str, Any], stage: str = "rl") -> str:
 
 
 def told_apart(sft: dict[str, Any]) -> dict[str, Any]:
-    """What of the SFT settings changes a number; where a teacher is served does not."""
-    return {**sft, "teacher": {key: value for key, value in sft["teacher"].items() if key not in SERVING}} if sft.get("teacher") else sft
+    """What of the SFT settings changes a number; where a teacher is served does not, nor does a teacher that is not asked."""
+    if own_chains(sft):
+        return {key: value for key, value in sft.items() if key not in ("file", "teacher")}
+    return {**sft, "teacher": {key: value for key, value in sft["teacher"].items() if key not in SERVING}}
 
 
 def cell_dir(config: dict[str, Any]) -> str:
@@ -74,6 +76,8 @@ class Cell:
             "seconds": round(built.seconds, 2),
         }
         self.done.append({**fact, "path": os.path.relpath(built.path, self.store.root), "tokens": built.manifest.get("tokens")})
+        if interrupt.wanted():
+            raise interrupt.Interrupted(f"after {title}")
         return built
 
     def base(self) -> tuple[Path, str]:
@@ -102,11 +106,15 @@ class Cell:
             self.warnings += [built.manifest["warning"]] if "warning" in built.manifest else []
         return path, inputs
 
+    def processes(self, stage: str) -> dict[str, Any]:
+        """What the key of a stage must know of how many train it."""
+        return {"processes": launch.process_count(self.config, stage), "launch": self.config["launch"]["name"]}
+
     def sft(self, start: Path, start_key: str) -> tuple[Path, str]:
         from repro import sft
 
         path, inputs = self.sft_data()
-        read = {**{k: self.config[k] for k in ("data", "seed")}, "sft": told_apart(self.config["sft"]), **self.machine, **self.processes}
+        read = {**{k: self.config[k] for k in ("data", "seed")}, "sft": told_apart(self.config["sft"]), **self.machine, **self.processes("sft")}
         stage = Stage("sft", read, {"model": start_key, **inputs}, sft.VERSION)
         config = {**self.config, "sft_file": path}
         build = lambda work: launch.build("sft", config, start, work, stage.key)  # noqa: E731
@@ -128,7 +136,7 @@ class Cell:
             return None, {}
         # One judge for all arms and seeds: its own training seed is 0.
         config = {**self.config, "seed": 0, "sft": {**self.config["sft"], "name": "judge", "style": "judge", "epochs": EPOCHS}}
-        read = {**{k: config[k] for k in ("data", "seed")}, "sft": told_apart(config["sft"]), **self.machine, **self.processes}
+        read = {**{k: config[k] for k in ("data", "seed")}, "sft": told_apart(config["sft"]), **self.machine, **self.processes("sft")}
         stage = Stage("sft", read, {"model": base_key}, sft.VERSION)
         built = self._note("judge", self.store.get_or_build(stage, lambda work: launch.build("sft", config, base, work, stage.key)))
         return str(built.path / "model"), {"judge": stage.key}
@@ -137,7 +145,7 @@ class Cell:
         from repro.rl import stage as rl
         from repro.verifiers import VERSION
 
-        read = {**{k: self.config[k] for k in ("rl", "reward", "data", "seed")}, **self.machine, **self.processes}
+        read = {**{k: self.config[k] for k in ("rl", "reward", "data", "seed")}, **self.machine, **self.processes("rl")}
         verifier = {**self.config["verifier"], "version": VERSION, **judge_facts}
         stage = Stage("rl", {**read, "verifier": verifier}, {"model": start_key}, rl.VERSION)
         config = {**self.config, "judge_path": judge_path}
@@ -163,10 +171,9 @@ class Cell:
 
         torch.set_num_threads(self.config["threads"])
         self.machine = machine(self.config["threads"])
-        self.processes = {"processes": launch.process_count(self.config), "launch": self.config["launch"]["name"]}
-        start = time.monotonic()
         from repro.data.stage import contamination
 
+        start = time.monotonic()
         self.contamination = contamination(self.config)
         model, key = self.base()
         base, base_key = model, key

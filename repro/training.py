@@ -19,6 +19,7 @@ from typing import Any
 
 from transformers import TrainerCallback
 
+from repro import interrupt
 from repro.launch import main_process
 from repro.progress import Progress
 from repro.store import RESUME
@@ -83,6 +84,27 @@ class Marker(TrainerCallback):
                 with path.open("rb") as file:
                     os.fsync(file.fileno())
         (folder / MARKER).touch()
+
+
+class StopOnRequest(TrainerCallback):
+    """Asked to stop (``repro.interrupt``): a checkpoint after the current step, then the end of training; all processes after the same step.
+
+    ``updates``: optimizer steps that make one step; a checkpoint inside of one would lose its rollouts.
+    """
+
+    def __init__(self, work: Path, updates: int = 1) -> None:
+        self.folder, self.updates, self.stopped = work / RESUME, updates, False
+
+    def on_step_end(self, args, state, control, **_: Any) -> None:
+        if state.global_step % self.updates or state.global_step == state.max_steps:
+            return
+        wanted = interrupt.wanted(self.folder) if main_process() else False
+        if args.world_size > 1:
+            from accelerate.utils import broadcast_object_list
+
+            (wanted,) = broadcast_object_list([wanted])
+        if wanted:
+            self.stopped = control.should_save = control.should_training_stop = True
 
 
 class KeepPolicies(TrainerCallback):
@@ -203,17 +225,24 @@ def finish(trainer, tokenizer, work: Path) -> list[dict[str, float]]:
     return rows
 
 
-def run(trainer, work: Path) -> None:
-    """Train to the end from the newest complete checkpoint, or from the start.
+def run(trainer, work: Path, updates: int = 1) -> None:
+    """Train to the end from the newest complete checkpoint, or from the start. ``updates``: optimizer steps that make one step.
 
     The trainer resets its own random state from the checkpoint, so the continuation is the undisturbed one.
+
+    Raises:
+        Interrupted: asked to stop; the checkpoint is written. RuntimeError: the data ended early.
     """
     from transformers import PrinterCallback, ProgressCallback
 
     trainer.remove_callback(ProgressCallback)
     trainer.remove_callback(PrinterCallback)
+    stop = StopOnRequest(work, updates)
+    trainer.add_callback(stop)
     checkpoint = last_checkpoint(work)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    if stop.stopped:
+        raise interrupt.Interrupted(f"checkpoint of step {trainer.state.global_step // updates}")
     done, wanted = trainer.state.global_step, trainer.args.max_steps
     if done != wanted:  # an empty data loader ends a trainer without a word
         raise RuntimeError(f"the trainer ended after {done} of {wanted} steps")

@@ -8,17 +8,21 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 
-from repro.launch import ERROR, FACTS, main_process, run
+from repro.interrupt import Interrupted
+from repro.launch import ERROR, FACTS, STOPPED, main_process, run
 from repro.store import RESUME
 
 
 def main() -> None:
     from repro.errors import explain
     from repro.sweep import quiet_libraries
+    from repro.sweep.supervise import die_with_parent
 
+    die_with_parent(signal.SIGKILL)
     job = json.loads(Path(sys.argv[1]).read_text())
     quiet_libraries()
     logging.basicConfig(level=logging.INFO if main_process() else logging.WARNING, format="%(message)s")
@@ -28,6 +32,10 @@ def main() -> None:
     folder = Path(job["work"]) / RESUME
     try:
         facts = run(job["stage"], job["config"], Path(job["start"]), Path(job["work"]), job["run_id"])
+    except Interrupted as error:
+        if main_process():
+            _write(folder / STOPPED, {"line": str(error)})
+        return
     except Exception as error:
         line = explain(error)
         if line is not None:

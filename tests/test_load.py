@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 from pathlib import Path
 
 import pytest
 
 from repro.config import ConfigError
+from repro.data.chains import STYLES, chain
+from repro.data.world import problems
+from repro.models.base import HERE
 from repro.models.load import load_model, load_tokenizer
+from repro.models.tokenizer import build_tokenizer
 from tests.conftest import ROOT
 
 BASE = ROOT / "repro" / "models" / "base" / "llama" / "model"
@@ -44,3 +49,15 @@ def test_a_sound_checkpoint_has_no_generation_settings_of_its_own(copy) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), "repetition_penalty": 3.0, "top_k": 3}))
     found = load_model(copy).generation_config
     assert found.repetition_penalty in (None, 1.0) and found.top_k in (None, 0, 50) and found.eos_token_id is not None
+
+
+@pytest.mark.parametrize("path", sorted(HERE.glob("*/model")), ids=lambda path: path.parent.name)
+def test_a_shipped_tokenizer_reads_the_world_as_pretraining_did(path: Path, tmp_path: Path) -> None:
+    """transformers 5 would take Qwen2's own tokenizer for a Qwen2 model, whatever the checkpoint's files say."""
+    made, problem = build_tokenizer(), problems("train", 1)[0]
+    load_tokenizer(path).save_pretrained(tmp_path)
+    for tokenizer in (load_tokenizer(path), load_tokenizer(tmp_path)):
+        for text in (problem.prompt(), *(chain(problem, style, random.Random(0)) for style in STYLES)):
+            ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+            assert ids == made(text, add_special_tokens=False)["input_ids"] and len(ids) == len(text.split())
+            assert tokenizer.decode(ids) == text

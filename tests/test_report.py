@@ -39,3 +39,16 @@ def test_question_interval_is_not_a_point_at_the_ends() -> None:
     for value in (0.0, 1.0):
         mean, low, high = question_interval(np.full(40, value), np.repeat(np.arange(10), 4))
         assert mean == value and 0.2 < high - low < 0.3  # Wilson at 0 of 10: 0 to 0.28
+
+
+def test_a_new_marker_takes_no_other_text() -> None:
+    old = "<!-- table: bench -->\nold\n<!-- end -->\n"
+    made = readme.render(f"<!-- table: bases -->\nkept\n{old}after\n")
+    assert "kept" in made and "after" in made and "old" not in made and made.count("<!-- end -->") == 2
+    assert readme.render(made) == made
+
+
+def test_figure_index_has_not_drifted() -> None:
+    from repro.report import index
+
+    assert (index.RESULTS / "index.md").read_text() == index.markdown(), "run `python -m repro.report.readme`"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -208,12 +209,14 @@ def test_the_lock_of_a_killed_process_is_taken_over_at_once(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "garbage", "null", "[]", '{"token": 1}', '{"token": "t", "host": "h", "pid": "x"}'])
-def test_a_lock_file_that_says_nothing_is_waited_for_and_then_taken_over(tmp_path, content: str) -> None:
+def test_a_lock_file_that_says_nothing_is_waited_for_and_then_taken_over(tmp_path, monkeypatch, content: str) -> None:
     path = tmp_path / "lock"
     path.write_text(content)
     lock = Lock(path, "x")
     assert not lock._is_stale(*lock._holder())
-    os.utime(path, (time.time() - 3600,) * 2)
+    os.utime(path, (time.time() - 3600,) * 2)  # a clock that differs by an hour says nothing
+    assert not lock._is_stale(*lock._holder())
+    monkeypatch.setattr("repro.lock.STALE", 1.0)
     with lock:
         assert json.loads(path.read_text())["token"] == lock.token
     assert list(tmp_path.iterdir()) == []
@@ -234,11 +237,76 @@ def test_the_same_pid_in_another_container_is_not_the_holder(tmp_path, monkeypat
     holder.__exit__()
 
 
-def test_a_lock_from_another_host_is_stale_without_heartbeat_only(tmp_path) -> None:
+def test_a_lock_from_another_host_is_stale_without_heartbeat_only(tmp_path, monkeypatch) -> None:
     path = tmp_path / "lock"
     path.write_text(json.dumps({"token": "t", "host": socket.gethostname() + "-other", "pid": 1, "start": 0.0}))
     lock = Lock(path, "x")
     assert not lock._is_stale(*lock._holder())
-    os.utime(path, (time.time() - 3600,) * 2)
+    os.utime(path, (time.time() - 3600,) * 2)  # a clock that differs by an hour says nothing
+    assert not lock._is_stale(*lock._holder())
+    monkeypatch.setattr("repro.lock.STALE", 1.0)
     with lock:
         pass
+
+
+def test_a_holder_with_a_wrong_clock_that_beats_is_never_taken_over(tmp_path, monkeypatch) -> None:
+    """Nodes whose clocks differ by minutes: what counts is whether the beat moves while a waiter looks."""
+    path = tmp_path / "lock"
+    path.write_text(json.dumps({"token": "t", "host": socket.gethostname() + "-other", "pid": 1, "start": 0.0}))
+    monkeypatch.setattr("repro.lock.STALE", 0.5)
+    lock = Lock(path, "x")
+    for beat in range(8):
+        os.utime(path, (time.time() - 600 + beat,) * 2)
+        assert not lock._is_stale(*lock._holder())
+        time.sleep(0.15)
+    time.sleep(0.6)
+    assert lock._is_stale(*lock._holder())
+
+
+def test_a_holder_whose_lock_was_taken_over_publishes_nothing_and_takes_the_others_result(tmp_path) -> None:
+    store = Store(tmp_path)
+    lock = tmp_path / "toy" / f".{STAGE.key}.lock"
+
+    def frozen(work: Path) -> None:  # while it was frozen, another took the lock, built and published
+        lock.unlink()
+        shutil.rmtree(work)
+        Store(tmp_path).get_or_build(STAGE, write_hello)
+        work.mkdir()
+        (work / "hello.txt").write_text("stale")
+
+    built = store.get_or_build(STAGE, frozen)
+    assert built.reused and (built.path / "hello.txt").read_text() == "hello"
+
+
+def test_an_answer_to_link_that_got_lost_is_not_a_refusal(tmp_path, monkeypatch) -> None:
+    link = os.link
+
+    def twice(source, target) -> None:
+        link(source, target)
+        raise FileExistsError(17, "File exists")
+
+    monkeypatch.setattr(os, "link", twice)
+    with Lock(tmp_path / "lock", "x") as lock:
+        lock.check()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_system_without_links(tmp_path, monkeypatch) -> None:
+    def none(source, target) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", none)
+    with Lock(tmp_path / "lock", "x") as lock:
+        lock.check()
+        assert not Lock(tmp_path / "lock", "y")._try()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_verify_names_damage_and_ls_lists(tmp_path, capsys) -> None:
+    from repro.store import __main__ as command
+
+    path = Store(tmp_path).get_or_build(STAGE, write_hello).path
+    assert command.verify(tmp_path) == 0 and command.ls(tmp_path) == 0
+    assert f"toy/{STAGE.key}" in capsys.readouterr().out
+    (path / "hello.txt").write_text("hallo")
+    assert command.verify(tmp_path) == 1 and "hello.txt has another checksum" in capsys.readouterr().out

@@ -32,7 +32,7 @@ class Arm:
         truncated: training seed -> share of samples that hit the token limit, 0 to 1; empty where it was not recorded.
         exceed_handling: truncated samples were treated on purpose (counted wrong by a declared rule, or rewarded so in training).
         data_order: training seed -> hash of the order of its training data; empty where it was not recorded.
-        decontaminated: training data were checked against the benchmark.
+        decontaminated: how training data were kept apart from the benchmark, in words; empty where that was not recorded.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Arm:
     truncated: Mapping[int, float] = field(default_factory=dict)
     exceed_handling: bool = False
     data_order: Mapping[int, str] = field(default_factory=dict)
-    decontaminated: bool = False
+    decontaminated: str = ""
 
     def __post_init__(self) -> None:
         if not self.scores:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import functools
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +63,11 @@ class Claim:
     scale: str
     published: dict[str, Any]
     path: Path = field(default=Path())
+    variants: dict[str, Claim] = field(default_factory=dict)  # scale -> the claim with what its file's `at` says of that scale
+
+    def at(self, scale: str) -> Claim:
+        """The claim as its file states it for a scale."""
+        return self.variants.get(scale, self)
 
     @property
     def unit(self) -> str:
@@ -124,8 +129,26 @@ def read(path: Path) -> Claim:
         given = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError) as error:
         raise ClaimError(f"{path}: {' '.join(str(error).split())}") from None
-    names = [f.name for f in fields(Claim) if f.name != "path"]
-    _keys(path, "", given, names, names)
+    names = [f.name for f in fields(Claim) if f.name not in ("path", "variants")]
+    _keys(path, "", given, [*names, "at"], names)
+    at = given.pop("at", {})
+    claim = _checked(path, given)
+    return replace(claim, variants={scale: _checked(path, changed) for scale, changed in _variants(path, given, at).items()})
+
+
+def _variants(path: Path, given: dict[str, Any], at: Any) -> dict[str, dict[str, Any]]:
+    """What the file says at each scale that ``at`` names: keys of arms added or changed, other places in the contrast, another metric."""
+    found = {}
+    _keys(path, "at.", at, tuple(BENCHMARKS["math"]), ())
+    for scale, changes in at.items():
+        _keys(path, f"at.{scale}.", changes, ("arms", "contrast", "metric"), ())
+        _keys(path, f"at.{scale}.arms.", changes.get("arms", {}), tuple(given["arms"]), ())
+        arms = {name: {**query, **changes.get("arms", {}).get(name, {})} for name, query in given["arms"].items()}
+        found[scale] = {**given, **changes, "arms": arms}
+    return found
+
+
+def _checked(path: Path, given: dict[str, Any]) -> Claim:
     for key, kind in (("id", str), ("section", str), ("statement", str), ("experiment", str), ("family", str), ("margin_reason", str)):
         if not isinstance(given[key], kind) or not given[key]:
             raise ClaimError(f"{path}: {key} must be a text, got {given[key]!r}")
@@ -241,7 +264,7 @@ def _git(path: Path, *arguments: str) -> str | None:
 
 def evaluate(claims: Sequence[Claim], records: Records) -> list[Result]:
     """One result a claim and scale, in the order of claims. Raises RecordError for records that cannot be used at all."""
-    results = [_measure(claim, records, scale) for scale in records.scales for claim in claims]
+    results = [_measure(claim.at(scale), records, scale) for scale in records.scales for claim in claims]
     for scale in records.scales:
         for family in dict.fromkeys(claim.family for claim in claims):
             members = [r for r in results if r.scale == scale and r.claim.family == family]
@@ -302,7 +325,7 @@ def _guards(claim: Claim, found: Mapping[str, Group], fixed: set[str]) -> list[s
             guards.different_questions(everyone),
             guards.nan_accuracies(everyone),
             guards.missing_samples(everyone, int(group.config["eval"]["samples"])),
-            guards.too_few_seeds(seeded, claim.min_seeds),
+            _with_command(guards.too_few_seeds(seeded, claim.min_seeds), claim),
             guards.too_truncated(everyone),
             guards.not_decontaminated(everyone),
             guards.broken_pairing(seeded) if claim.test == "paired" and _same_stage(found, fixed) else None,
@@ -310,6 +333,12 @@ def _guards(claim: Claim, found: Mapping[str, Group], fixed: set[str]) -> list[s
         ]
         reasons += [reason for reason in checks if reason and reason not in reasons]
     return reasons
+
+
+def _with_command(reason: str | None, claim: Claim) -> str | None:
+    """The reason with the line that adds what is missing."""
+    seeds = f"'seed=range({claim.min_seeds})'"
+    return f"{reason}; python -m repro +experiment={claim.experiment} {seeds} adds them" if reason and _exists(claim.experiment) else reason
 
 
 def _same_stage(found: Mapping[str, Group], fixed: set[str]) -> bool:

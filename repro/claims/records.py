@@ -10,6 +10,7 @@ many cells share (the base, an SFT checkpoint) is one evaluation. Values are poi
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import itertools
 import json
@@ -29,6 +30,7 @@ UNREAD = ("prompt_hash", "gold", "response", "extracted", "rule", "reason")  # n
 DECODING = ("temperature", "top_p", "max_tokens", "seed", "samples", "questions")
 BUDGET = ("steps", "prompts_per_step", "group_size", "epochs", "max_completion_length")  # of rl: the same even where the algorithm differs
 SETUP = ("threads", "launch")  # may change rounding, never what a claim compares
+BY_CONSTRUCTION = "disjoint by construction"
 BENCHMARKS = {  # a claim names the role, so that one file serves all scales
     "math": {"micro": "micro_math", "single_gpu": "micro_math", "paper": "math500"},
     "aime": {"micro": "micro_aime", "single_gpu": "micro_aime", "paper": "aime2024"},
@@ -152,8 +154,20 @@ class Group:
             truncated=truncated,
             exceed_handling=True,  # the harness hands every cut sample to the verifier as cut: no answer, wrong
             data_order={seed: cell.start() for seed, cell in self.cells.items()},
-            decontaminated=benchmark.startswith("micro_"),  # the micro world's splits are disjoint by construction
+            decontaminated=self.decontaminated(benchmark),
         )
+
+    def decontaminated(self, benchmark: str) -> str:
+        """How the training data of all cells were kept apart from a benchmark, in words; empty where some cell does not say.
+
+        A cell says so in ``cell.json``: ``contamination: {benchmark: {"method": text, ...}}``. The micro world's splits need no check: no test
+        problem can be drawn for training, whatever the seed.
+        """
+        if benchmark.startswith("micro_"):
+            return BY_CONSTRUCTION
+        found = [cell.facts.get("contamination") or {} for cell in self.cells.values()]
+        said = [str((facts.get(benchmark) or {}).get("method") or "") for facts in found]
+        return ", ".join(sorted(set(said))) if all(said) else ""
 
     def values(self, metric: Mapping[str, Any], name: str) -> dict[int, float]:
         """Seed -> the declared number, in points. Raises RecordError where it cannot be made."""
@@ -190,7 +204,16 @@ class Group:
         series = self.curve(column)
         missing = sorted(set(self.cells) - set(series))
         if missing:
-            raise RecordError(f"{name}, seed {missing[0]}: no column {column} in the metrics of its RL stage (or no store to read it from)")
+            table = self.cells[missing[0]].metrics()
+            if table is None:
+                store = self.cells[missing[0]].facts["store"]
+                raise RecordError(
+                    f"{name}, seed {missing[0]}: no metrics of its RL stage in {store}; run {self.cells[missing[0]].command} again"
+                )
+            close = difflib.get_close_matches(column, table.column_names, 3, 0.5)
+            raise RecordError(
+                f"{name}, seed {missing[0]}: its RL stage logged no {column}" + (f"; close are {', '.join(close)}" if close else "")
+            )
         scale = {"share": 100.0, "window": 100.0 / self.config["rl"]["max_completion_length"], "raw": 1.0}[metric["unit"]]
         return {seed: summary(metric, steps, scale * values, f"{name}, seed {seed}, {column}") for seed, (steps, values) in series.items()}
 
@@ -288,7 +311,8 @@ class Records:
         }
         absent = [name for name, found in candidates.items() if not found]
         if absent:
-            return f"no records of {', '.join(absent)}"
+            unknown = [text for name in absent for text in self._unknown(scale, *queries[name])]
+            return f"no records of {', '.join(absent)}" + (f" ({'; '.join(dict.fromkeys(unknown))})" if unknown else "")
         reasons, chosen = [], []
         for combination in itertools.islice(itertools.product(*candidates.values()), 4096):
             groups = dict(zip(candidates, combination, strict=True))
@@ -304,6 +328,15 @@ class Records:
         name = next(n for n in candidates if len({id(groups[n]) for groups in chosen}) > 1)
         which = sorted({f"#{groups[name].key[:4]}" for groups in chosen})
         return f"arm {name} matches {len(which)} configurations ({', '.join(which)}); report one sweep at a time"
+
+    def _unknown(self, scale: str, query: Mapping[str, Any], stage: str) -> list[str]:
+        """Keys of a query that no configuration of that stage has: a slip of the pen, most likely."""
+        held = [g.config for (at, kind, _), g in self.groups.items() if at == scale and kind == stage]
+        known = sorted({key for config in held for key in _flat(config, "")})
+        # A part that is null (a reward without that term) may have keys elsewhere.
+        odd = [key for key in query if held and not any(f"{name}.".startswith(f"{key}.") or key.startswith(f"{name}.") for name in known)]
+        close = {key: difflib.get_close_matches(key, known, 1) for key in odd}
+        return [f"no configuration has a key {key}" + (f", close is {close[key][0]}" if close[key] else "") for key in odd]
 
 
 def check_schema(path: Path) -> None:
@@ -350,7 +383,7 @@ def _matches(config: Mapping[str, Any], query: Mapping[str, Any]) -> bool:
 
 def _flat(value: Any, prefix: str) -> dict[str, Any]:
     if isinstance(value, Mapping):
-        return {k: v for key, inner in value.items() for k, v in _flat(inner, f"{prefix}.{key}").items()}
+        return {k: v for key, inner in value.items() for k, v in _flat(inner, f"{prefix}.{key}" if prefix else key).items()}
     return {prefix: value}
 
 
@@ -361,7 +394,7 @@ def _undeclared(groups: Mapping[str, Group], queries: Mapping[str, tuple[Mapping
     keys = {key for query, _ in queries.values() for key in query}
     varied = {key for key in keys if len({json.dumps(query[key]) for query, _ in queries.values() if key in query}) > 1}
     # A choice varied by name varies all of its keys, except that RL's budget stays comparable.
-    whole = {key.removesuffix(".name") for key in varied if key.endswith(".name")}
+    whole = {key.rpartition(".")[0] for key in varied if key.endswith((".name", ".role"))}
 
     def declared(key: str) -> bool:
         top = key.split(".", maxsplit=1)[0]

@@ -4,7 +4,7 @@ Reads any records with a text column, ours or another project's, and never holds
 exit code 2.
 
     python -m repro.cot outputs/*/records.parquet --by arm
-    python -m repro.cot recorded.jsonl.gz --by model
+    python -m repro.cot recorded.jsonl.gz --by model --out table.md
 """
 
 from __future__ import annotations
@@ -138,6 +138,13 @@ def markdown(groups: dict[str, Profile], unit: str, by: str | None, ngram_size: 
     return "\n".join(lines)
 
 
+def _write(table: str, path: Path) -> None:
+    try:
+        path.write_text(table + "\n", encoding="utf-8")
+    except OSError as error:
+        raise InputError(f"--out {path}: cannot be written ({error.strerror})") from None
+
+
 def main() -> int:
     """Print the table, or one line on what is wrong. Returns the exit code."""
     parser = _Parser("python -m repro.cot", description=__doc__.split("\n\n")[1], epilog="\n".join(__doc__.strip().splitlines()[-2:]))
@@ -148,15 +155,19 @@ def main() -> int:
     parser.add_argument("--by", metavar="COLUMN", help="a row of the table for each value of this column: model, arm, benchmark, ...")
     parser.add_argument("--column", help="the column of the text, if it is neither response nor output")
     parser.add_argument("--ngram", type=int, default=WORD_NGRAM, help="length in words of a repeated sequence (default %(default)s)")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write the table there too")
     try:
         options = parser.parse_args()
         if options.ngram < 1:
             raise InputError(f"--ngram {options.ngram}: must be at least 1")
         groups, unit = measure(options.files, options.by, options.column, options.ngram)
+        table = markdown(groups, unit, options.by, options.ngram)
+        if options.out:
+            _write(table, options.out)
     except InputError as error:
         print(f"repro.cot: {error}", file=sys.stderr)
         return 2
-    print(markdown(groups, unit, options.by, options.ngram))
+    print(table)
     return 0
 
 

@@ -21,6 +21,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from repro import interrupt
 from repro.data.chains import MIXTURES, SKILLS, corpus
 from repro.data.world import problems
 from repro.models.load import build_micro, device_name, encode_chat
@@ -122,8 +123,10 @@ def train(micro: dict[str, Any], work: Path) -> tuple[Any, int, float]:
             tokens += inputs.numel()
             running = loss.item() if running is None else 0.98 * running + 0.02 * loss.item()
             bar.update(1, loss=running)
-            if (step + 1) % CHECKPOINT == 0:
+            if (step + 1) % CHECKPOINT == 0 or interrupt.wanted():
                 save(offset + step + 1)
+            if interrupt.wanted():
+                raise interrupt.Interrupted(f"checkpoint of step {offset + step + 1}")
         bar.__exit__()
         offset += steps
         if name == "skills" and after_skills is None:  # a checkpoint at the very end of the phase was saved before this

@@ -140,7 +140,7 @@ def expand(overrides: Sequence[str], *, multirun: bool = False) -> Plan:
         jobs = [overrides]
         if sweep:
             target = master.sweeper["_target_"]
-            if not target.endswith(".BasicSweeper"):
+            if not target.endswith((".BasicSweeper", "repro_launchers.Sweeper")):
                 raise ConfigError(f"cannot plan hydra/sweeper {target}: its cells are not known beforehand; use the basic one")
             jobs = combinations([o for o in overrides if not o.lstrip("+~").startswith("hydra")], dict(master.sweeper.params or {}))
         if not jobs:

@@ -3,9 +3,10 @@
     python -m repro.report                                    every sweep in outputs/sweeps
     python -m repro.report outputs/sweeps/reward_design       one sweep, or any folders with finished cells
     python -m repro.report --out DIR                          elsewhere than below the first folder
+    python -m repro.report outputs/sweeps --take              also keep the verdicts in repro/report/results and the README
 
-Prints the tables and writes report.md, leaderboard.csv, claims.csv, curves-*.svg and report.html (one file, no network) to the output
-folder. Marks with * the statistically tied best set of each benchmark instead of the best mean. Nothing is trained or sampled; the same
+Prints the tables and writes report.html (one file, no network), report.md, leaderboard.csv, claims.csv, variance.csv, curves.csv and
+curves/*.svg to the output folder. Marks with * the statistically tied best set of each benchmark instead of the best mean. Nothing is trained or sampled; the same
 records give the same report. Exit code 2 with one line for records or claims that cannot be used.
 """
 
@@ -13,148 +14,18 @@ from __future__ import annotations
 
 import argparse
 import csv
+import shutil
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from repro.claims import engine, intervals
-from repro.claims.engine import ClaimError, Result
-from repro.claims.multiplicity import holm
+from repro.claims import engine
+from repro.claims.engine import ClaimError
 from repro.claims.records import RecordError, Records
-from repro.report import curves, page, table
-from repro.report.table import Row
-
-CLAIM_HEADINGS = (
-    "claim",
-    "section",
-    "arms",
-    "metric",
-    "paper",
-    "ours [interval]",
-    "seeds",
-    "detectable",
-    "p (Holm)",
-    "verdict",
-    "tests",
-    "status",
-    "reason",
-)
-
+from repro.report import curves, page, readme, variance
+from repro.report.summary import CLAIM_HEADINGS, NOTE, Report, build, claim_cells, leaderboard_cells, tally
 
 TERMINAL = ("claim", "metric", "paper", "ours [interval]", "seeds", "detectable", "p (Holm)", "verdict", "reason")
-NOTE = (
-    "Intervals are at the Holm level of the claim's family, over training seeds. *detectable*: the effect shown with 80 % power. *paper*: the "
-    "published effect, D where it is a difference of printed numbers. Reasons give effects turned so that positive is what the paper says."
-)
-
-
-@dataclass
-class Report:
-    """Everything the outputs show, of one scale: main and all rows, tied-best sets, claim results, curves as SVG by file name."""
-
-    scale: str
-    main: list[Row]
-    rows: list[Row]
-    best: dict[str, set[int]]
-    results: list[Result]
-    charts: dict[str, str]
-
-
-def seed_means(row: Row, records: Records, name: str) -> list[float]:
-    """Accuracy of each training seed behind a row, in points."""
-    folders = {path.parent.resolve() for path in row.manifests}
-    for group in records.groups.values():
-        held = group.evaluations.get(row.step, {})
-        if group.stage == row.stage and held and {cell.folder.resolve() for _, cell in held.values()} & folders:
-            keys = {evaluation["key"]: seed for seed, (evaluation, _) in held.items()}  # the base is one evaluation for all seeds
-            parts = [group.part(seed, row.step, name) for seed in keys.values()]
-            return [100 * float(part["correct"].to_numpy(zero_copy_only=False).mean()) for part in parts if part.num_rows]
-    return []
-
-
-def tied_best(rows: Sequence[Row], records: Records, name: str, alpha: float = 0.05) -> set[int]:
-    """Rows that training seeds cannot tell from the best mean (Welch, Holm over the comparisons). Rows of one seed take no part."""
-    means = {i: found for i, row in enumerate(rows) if name in row.scores and len(found := seed_means(row, records, name)) > 1}
-    if not means:
-        return set()
-    best = max(means, key=lambda i: sum(means[i]) / len(means[i]))
-    others = [i for i in means if i != best]
-    ps = []
-    for i in others:
-        try:
-            ps.append(intervals.difference(means[best], means[i]).p_value())
-        except ValueError:  # no spread in either: tied only if equal
-            ps.append(float(np.isclose(np.mean(means[best]), np.mean(means[i]))))
-    kept = {i for i, p in zip(others, holm(ps) if ps else [], strict=True) if p > alpha}
-    return {best} | kept
-
-
-def build(records: Records, claims: list[engine.Claim]) -> list[Report]:
-    """One report a scale."""
-    results = engine.evaluate(claims, records)
-    reports = []
-    for scale in records.scales:
-        rows = table.leaderboard([cell.folder for cell in records.cells if cell.config["scale"] == scale])
-        main = table.main_rows(rows)
-        names = list(dict.fromkeys(name for row in main for name in row.scores))
-        best = {name: tied_best(main, records, name) for name in names}
-        found = curves.collect(records, scale)
-        charts = {}
-        for column, title, unit, factor in curves.SHOWN:
-            series = {arm: (steps, factor * values) for arm, (steps, values) in found.get(column, {}).items()}
-            if series:
-                charts[f"curves-{scale}-{column.replace('/', '-')}.svg"] = curves.chart(title, unit, series, alone=True)
-        reports.append(Report(scale, main, rows, best, [r for r in results if r.scale == scale], charts))
-    return reports
-
-
-def leaderboard_cells(report: Report) -> tuple[list[str], list[list[str]]]:
-    """Headings and text of the main rows; ``*`` marks the tied best set."""
-    titles = table._titles(report.main)
-    lines = []
-    for i, row in enumerate(report.main):
-        scores = [(table.percent(row.scores[n]) + (" *" if i in report.best[n] else "")) if n in row.scores else "-" for n in titles]
-        stage = f"rl @ {row.step}" if row.stage == "rl" else row.stage
-        shares = [f"{row.tokens:.1f}", f"{100 * row.truncated:.1f}", f"{100 * row.no_answer:.1f}"]
-        lines.append([row.arm, stage, str(row.seeds), *scores, *shares])
-    return table.headings(report.main), lines
-
-
-def claim_cells(result: Result) -> list[str]:
-    """A row of the claim table, as ``CLAIM_HEADINGS``."""
-    claim, verdict = result.claim, result.verdict
-    published = claim.published["effect"]
-    ours = "-"
-    if result.estimate is not None and result.interval is not None:
-        ours = f"{result.estimate.value:+.2f} [{result.interval.low:+.2f}, {result.interval.high:+.2f}]"
-    tests = "magnitude" if claim.scale == "magnitude" or result.scale == "paper" else "mechanism"
-    status = "exploratory" if result.registration.exploratory else "declared before" if result.values else "no records"
-    return [
-        claim.id,
-        claim.section,
-        " ".join(f"{weight:+g} {arm}" for arm, weight in claim.contrast.items()),
-        claim.measured,
-        "not printed" if published is None else f"{published:+g} [{claim.published['tag']}]",
-        ours,
-        str(result.seeds),
-        "-" if result.detectable is None else f"{result.detectable:.2f}",
-        "-" if result.p_holm is None else f"{result.p_holm:.3g}",
-        ("at proxy scale: " if verdict.proxy and verdict.name != "not tested" else "") + verdict.name,
-        tests,
-        f"{status} ({result.registration.hash})",
-        verdict.reason,
-    ]
-
-
-def tally(results: Sequence[Result]) -> str:
-    """``2 reproduced, 1 inconclusive, 37 not tested``"""
-    from repro.claims.verdict import NAMES
-
-    counts = {name: sum(r.verdict.name == name for r in results) for name in NAMES}
-    return ", ".join(f"{count} {name}" for name, count in counts.items() if count)
 
 
 def terminal(reports: Sequence[Report]) -> None:
@@ -188,6 +59,16 @@ def terminal(reports: Sequence[Report]) -> None:
         for result in report.results:
             if result not in tested:
                 console.print(f"  {result.claim.id:6} not tested: {result.verdict.reason}", highlight=False, markup=False)
+        if report.sources:
+            spread = Table(
+                title="Where the spread of a run's accuracy comes from: standard deviation in points (share of a score's variance)",
+                title_justify="left",
+            )
+            for heading in variance.HEADINGS:
+                spread.add_column(heading)
+            for line in report.sources:
+                spread.add_row(*line.cells())
+            console.print(spread)
         console.print(f"{len(report.results)} claims at {report.scale} scale: {tally(report.results)}")
 
 
@@ -206,10 +87,22 @@ def markdown(reports: Sequence[Report]) -> str:
         lines += [f"- exploratory: {reason}" for reason in sorted(odd)]
         lines += ["", "### What each claim says", ""]
         lines += [f"- **{r.claim.id}** {r.claim.statement} Paper: {r.claim.published['source']}." for r in report.results]
-        if report.charts:
-            lines += ["", "### Curves", "", *(f"![{name}]({name})" for name in report.charts)]
+        if report.sources:
+            lines += ["", "### Variance", "", *_grid(variance.HEADINGS, [line.cells() for line in report.sources]), "", variance.NOTE]
+        for experiment, held in report.curves.items():
+            drawn, silent = curves.charts(held)
+            lines += [
+                "",
+                f"### Curves of {experiment}",
+                "",
+                *(f"![{name}](curves/{_svg(report.scale, experiment, name)})" for name in drawn),
+            ]
+            lines += ["", f"0 throughout: {', '.join(silent)}."] if silent else []
         lines += ["", "### Made by", ""]
-        lines += [f"- `{row.arm}` ({row.stage}): `{row.command}`, commit {row.commit}, {row.samples} samples" for row in report.main]
+        lines += [
+            f"- `{row.arm}` ({row.stage}): `{row.command}`, commit {row.commit}, {row.samples} samples; {apart}"
+            for row, apart in zip(report.main, report.apart, strict=True)
+        ]
     return "\n".join(lines) + "\n"
 
 
@@ -228,12 +121,21 @@ def write(reports: Sequence[Report], records: Records, target: Path, samples: in
     lines = [[scale, *(dict(zip(names, row, strict=True)).get(h, "") for h in headings)] for scale, names, rows in boards for row in rows]
     _csv(target / "leaderboard.csv", ["scale", *headings], lines)
     _csv(target / "claims.csv", ["scale", *CLAIM_HEADINGS], [[r.scale, *claim_cells(r)] for report in reports for r in report.results])
-    made = [target / name for name in ("report.html", "report.md", "leaderboard.csv", "claims.csv")]
+    spread = [[report.scale, *line] for report in reports for line in variance.long(report.sources)]
+    _csv(target / "variance.csv", ["scale", *variance.LONG], spread)
+    _csv(target / "curves.csv", curves.COLUMNS, [line for report in reports for line in curves.lines(report.scale, report.curves)])
+    made = [target / name for name in ("report.html", "report.md", "leaderboard.csv", "claims.csv", "variance.csv", "curves.csv")]
+    (target / "curves").mkdir(exist_ok=True)
     for report in reports:
-        for name, svg in report.charts.items():
-            (target / name).write_text(svg)
-            made.append(target / name)
+        for experiment, held in report.curves.items():
+            for name, svg in curves.charts(held, alone=True)[0].items():
+                made.append(target / "curves" / _svg(report.scale, experiment, name))
+                made[-1].write_text(svg)
     return made
+
+
+def _svg(scale: str, experiment: str, name: str) -> str:
+    return f"{scale}-{experiment}-{name}.svg"
 
 
 def _csv(path: Path, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -253,11 +155,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="output folder (default: report/ in the first of the paths)")
     parser.add_argument("--claims", type=Path, default=engine.FOLDER, help="folder of claim files (conf/claim)")
     parser.add_argument("--samples", type=int, default=50, help="samples of each arm and benchmark in the page (50; 0: none)")
+    parser.add_argument(
+        "--verdicts", type=Path, help="CSV of python -m repro.verifiers.agreement, for the verifier's share of the variance"
+    )
+    parser.add_argument(
+        "--take", action="store_true", help="also keep the verdicts as the project's results and write them into the README"
+    )
     given = parser.parse_args(arguments)
     try:
         claims = engine.load(given.claims)
         records = Records.load(given.paths)
-        reports = build(records, claims)
+        reports = build(records, claims, variance.read_verdicts(given.verdicts) if given.verdicts else None)
         target = given.out or given.paths[0] / "report"
         made = write(reports, records, target, max(0, given.samples))
     except (RecordError, ClaimError) as error:
@@ -267,7 +175,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"repro.report: cannot write {error.filename} ({error.strerror}); choose another folder with --out", file=sys.stderr)
         return 2
     terminal(reports)
-    print("Wrote " + ", ".join(str(path) for path in made))
+    if given.take:
+        shutil.copy(target / "claims.csv", readme.RESULTS / "claims.csv")
+        readme.update()
+        made += [readme.RESULTS / "claims.csv", readme.README]
+    shown = [str(path) for path in made if path.suffix != ".svg"]
+    print("Wrote " + ", ".join(shown) + f" and {len(made) - len(shown)} charts")
     return 0
 
 

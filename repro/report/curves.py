@@ -16,12 +16,20 @@ from html import escape
 import numpy as np
 
 from repro.claims.records import Group, Records
+from repro.rl.metrics import WORDS
 
 SHOWN = (  # column of metrics.parquet, title, unit, factor
     ("accuracy", "Training accuracy", "%", 100.0),
     ("length/mean", "CoT length", "tokens", 1.0),
     ("truncated", "Truncated", "%", 100.0),
+    ("kl", "KL to the reference (k3)", "nats a token", 1.0),
+    *((f"keyword/{word}_per_1k", f'"{word}"', "per 1,000 tokens", 1.0) for word in WORDS),
+    ("branching_per_1k", '"alternatively,"', "per 1,000 tokens", 1.0),
+    ("repetition/40gram", "Tokens in repeated 40-grams", "%", 100.0),
 )
+COLUMNS = ("scale", "experiment", "arm", "metric", "step", "seeds", "mean", "low", "high")  # of curves.csv
+Series = dict[str, tuple[np.ndarray, np.ndarray]]  # arm -> (steps, values [seeds, steps]), in the shown unit
+Curves = dict[str, dict[str, Series]]  # experiment -> column -> series
 LIGHT = ("#0b62a4", "#b8480a", "#12735a", "#9b3f86", "#6b5b00", "#4a4a4a", "#7a1f1f", "#3f51b5")
 DARK = ("#6db3f2", "#ff9d66", "#4fd0ac", "#e294cf", "#d9c34a", "#c4c4c4", "#f28b82", "#9fa8ff")
 DASHES = ("", "6 3", "2 2", "8 3 2 3")  # so that arms differ without colour, too
@@ -40,46 +48,69 @@ def style() -> str:
     )
 
 
-def collect(records: Records, scale: str) -> dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]:
-    """Column -> arm -> (steps, values [seeds, steps]) of every RL configuration at a scale whose metrics can be read."""
-    groups = {group.label: group for group in labelled(records, scale) if group.stage == "rl"}
-    found: dict[str, dict[str, tuple[np.ndarray, np.ndarray]]] = {}
-    for column, *_ in SHOWN:
-        for name, group in groups.items():
-            series = list(group.group.curve(column).values())
-            if not series:
+def collect(records: Records, scale: str) -> Curves:
+    """Curves of every RL configuration at a scale whose metrics can be read, below each experiment that holds it."""
+    found: Curves = {}
+    for name, group in labelled(records, scale):
+        for column, _, _, factor in SHOWN:
+            series = list(group.curve(column).values())
+            steps = sorted(set.intersection(*(set(s.tolist()) for s, _ in series))) if series else []
+            if not steps:
                 continue
-            steps = sorted(set.intersection(*(set(s.tolist()) for s, _ in series)))  # a seed that stopped early cuts the others
-            rows = [values[np.isin(s, steps)] for s, values in series]
-            if steps:
-                found.setdefault(column, {})[name] = (np.array(steps, dtype=float), np.stack(rows))
+            rows = [factor * values[np.isin(at, steps)] for at, values in series]  # a seed that stopped early cuts the others
+            for experiment in sorted(group.experiments):
+                at = found.setdefault(experiment or "other", {}).setdefault(column, {})
+                at[name] = (np.array(steps, dtype=float), np.stack(rows))
     return found
 
 
-class Labelled:
-    """A group and the name by which the report calls it."""
+def charts(held: Mapping[str, Series], *, alone: bool = False) -> tuple[dict[str, str], list[str]]:
+    """(file name stem -> SVG, titles of what is 0 throughout and not drawn) of one experiment; at most eight arms a chart."""
+    made, silent = {}, []
+    for column, title, unit, _ in SHOWN:
+        series = held.get(column, {})
+        if series and not any(values.any() for _, values in series.values()):
+            silent.append(title)
+            continue
+        names = list(series)
+        for first in range(0, len(names), len(LIGHT)):
+            part = {name: series[name] for name in names[first : first + len(LIGHT)]}
+            end = f"-{first // len(LIGHT) + 1}" if first else ""
+            made[column.replace("/", "-") + end] = chart(title, unit, part, alone=alone)
+    return made, silent
 
-    def __init__(self, group: Group, label: str) -> None:
-        self.group, self.label, self.stage = group, label, group.stage
+
+def lines(scale: str, found: Curves) -> list[list[str]]:
+    """Rows of curves.csv, as ``COLUMNS``; low and high (95 % t interval over seeds) are empty with one seed. Units as in ``SHOWN``."""
+    made = []
+    for experiment, columns in found.items():
+        for column, series in columns.items():
+            for arm, (steps, values) in series.items():
+                for step, *ends in zip(steps, *band(values), strict=True):
+                    shown = ends if values.shape[0] > 1 else ends[:1]
+                    cells = [f"{end:.6g}" for end in shown] + [""] * (3 - len(shown))
+                    made.append([scale, experiment, arm, column, f"{step:g}", str(values.shape[0]), *cells])
+    return made
 
 
-def labelled(records: Records, scale: str) -> list[Labelled]:
+def labelled(records: Records, scale: str) -> list[tuple[str, Group]]:
     """RL groups of a scale by arm name; with the start of their key where one name stands for several configurations."""
     from repro.tracking import arm_name
 
     groups = [g for (at, stage, _), g in records.groups.items() if at == scale and stage == "rl"]
     names = [arm_name(g.config) for g in groups]
     shown = [f"{n} #{g.key[:4]}" if names.count(n) > 1 else n for n, g in zip(names, groups, strict=True)]
-    return sorted((Labelled(g, name) for g, name in zip(groups, shown, strict=True)), key=lambda item: item.label)
+    return sorted(zip(shown, groups, strict=True), key=lambda item: item[0])
 
 
 def chart(title: str, unit: str, series: Mapping[str, tuple[np.ndarray, np.ndarray]], *, alone: bool = False) -> str:
-    """One panel. ``alone``: a file of its own, with its style and a background."""
-    drawn = {name: (steps, *band(values)) for name, (steps, values) in list(series.items())[: len(LIGHT)]}
+    """One panel of up to eight arms. ``alone``: a file of its own, with its style and a background."""
+    drawn = {name: (steps, *band(values)) for name, (steps, values) in series.items()}
     xs = np.concatenate([steps for steps, *_ in drawn.values()])
     ys = np.concatenate([np.concatenate([low, high]) for _, _, low, high in drawn.values()])
     ys = ys[np.isfinite(ys)]
-    bottom, top = (0.0, max(1.0, float(ys.max()))) if ys.size else (0.0, 1.0)
+    bottom, top = (0.0, (float(ys.max()) or 1.0)) if ys.size else (0.0, 1.0)
+    top = min(top, 100.0) if unit == "%" else top  # a t interval knows no bounds, a share does
     left, right = float(xs.min()), max(float(xs.max()), float(xs.min()) + 1)
     legend = 16 * len(drawn)
 
@@ -142,13 +173,15 @@ def forest(lines: Sequence[tuple[str, float, float, float, float | None, str]]) 
 
     Turned so that right is what the paper claims; 0 and the margin are drawn, an effect beyond 4 margins is an arrow at the edge.
     """
-    reach, width, left, row = 4.0, 640, 70, 24
+    reach, width, left, right, row = 4.0, 440, 54, 136, 24  # narrow, so that a phone shrinks no text
     height = row * len(lines) + 40
 
     def at(value: float) -> float:
-        return round(left + (width - left - 190) * (min(max(value, -reach), reach) + reach) / (2 * reach), 1)
+        return round(left + (width - left - right) * (min(max(value, -reach), reach) + reach) / (2 * reach), 1)
 
-    parts = [f'<svg class="chart" viewBox="0 0 {width} {height}" role="img" aria-label="Effects in units of the margin">']
+    parts = [
+        f'<svg class="chart" style="max-width:560px" viewBox="0 0 {width} {height}" role="img" aria-label="Effects in units of the margin">'
+    ]
     for value, text in ((-1, "-margin"), (0, "0"), (1, "margin")):
         dash = "" if value == 0 else ' stroke-dasharray="3 3"'
         parts.append(f'<line class="grid"{dash} x1="{at(value)}" x2="{at(value)}" y1="6" y2="{height - 30}"/>')
@@ -162,5 +195,5 @@ def forest(lines: Sequence[tuple[str, float, float, float, float | None, str]]) 
         parts.append(beyond if abs(effect) > reach else f'<circle class="dot s0" cx="{x}" cy="{y}" r="4"/>')
         if published is not None:
             parts.append(f'<line class="line s1" x1="{at(published)}" x2="{at(published)}" y1="{y - 8}" y2="{y + 8}"/>')
-        parts.append(f'<text x="{width - 170}" y="{y + 4}">{escape(said)}</text>')
+        parts.append(f'<text x="{width - right + 10}" y="{y + 4}">{escape(said)}</text>')
     return "".join([*parts, "</svg>"])

@@ -13,11 +13,12 @@ from collections.abc import Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
+from repro.claims.engine import Result
 from repro.claims.records import Records
-from repro.report import curves
+from repro.report import curves, variance
 
 if TYPE_CHECKING:
-    from repro.report.__main__ import Report
+    from repro.report.summary import Report
 
 # The columns of the claim table: what a narrow screen must show first comes first.
 FIRST = (
@@ -36,6 +37,8 @@ FIRST = (
     "status",
 )
 
+BLOCK = 500  # samples: a few hundred kB, parsed in milliseconds
+
 CSS = """
 :root{color-scheme:light dark;--bg:#fff;--fg:#1f2328;--dim:#59636e;--line:#d1d9e0;--soft:#f6f8fa;--link:#0b62a4}
 @media(prefers-color-scheme:dark){:root{--bg:#14181d;--fg:#e6edf3;--dim:#9aa4af;--line:#373e47;--soft:#1d232b;--link:#6db3f2}}
@@ -46,12 +49,13 @@ th,td{padding:5px 8px;text-align:left;vertical-align:top;border-bottom:1px solid
 td:first-child{min-width:13em}td.n{white-space:nowrap;font-variant-numeric:tabular-nums}th button{all:unset;cursor:pointer;font-weight:600}
 th button::after{content:" \\2195";color:var(--dim)}th[aria-sort=ascending] button::after{content:" \\2191"}
 th[aria-sort=descending] button::after{content:" \\2193"}
-th button:focus-visible,a:focus-visible,select:focus-visible,.more:focus-visible,.wide:focus-visible{outline:2px solid var(--link);outline-offset:2px}
+th button:focus-visible,a:focus-visible,select:focus-visible,.more:focus-visible,.wide:focus-visible,summary:focus-visible
+{outline:2px solid var(--link);outline-offset:2px}
 .v{font-weight:600}.v::before{content:"\\25CF ";color:var(--dim)}.reproduced::before,.smaller::before{color:#1a7f37}.contradicted::before,
 .not::before{color:#cf222e}.inconclusive::before{color:#bf8700}
 .charts{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,360px),1fr));gap:16px}svg.chart{width:100%;height:auto;max-width:720px}
 select,.more{font:inherit;max-width:100%;padding:6px 10px;margin:4px 8px 4px 0;color:inherit;background:var(--soft);border:1px solid var(--line);border-radius:6px}
-.more{cursor:pointer}pre{white-space:pre-wrap;overflow-wrap:anywhere;background:var(--soft);padding:8px;margin:4px 0;border-radius:6px}
+.more,summary{cursor:pointer}summary{margin:12px 0}pre{white-space:pre-wrap;overflow-wrap:anywhere;background:var(--soft);padding:8px;margin:4px 0;border-radius:6px}
 .sample{border-bottom:1px solid var(--line);padding:8px 0}code{overflow-wrap:anywhere}
 @media(max-width:760px){.cards thead tr{display:flex;flex-wrap:wrap}.cards thead th{border:0}.cards tbody tr{display:block;padding:8px 0;border-bottom:2px solid
 var(--line)}.cards td{display:block;border:0;padding:1px 8px}.cards td::before{content:attr(data-h) ": ";color:var(--dim)}.cards td.n{white-space:normal}}
@@ -75,9 +79,14 @@ for (const table of document.querySelectorAll("table.sort")) {
 }
 const pick = document.getElementById("pick"), only = document.getElementById("only"), list = document.getElementById("samples");
 const more = document.getElementById("more"), seen = document.getElementById("seen"), SIZE = 25;
-let found = [], shown = 0;
+let blocks = [], total = 0, found = [], shown = 0, block = 0;
 function add(parent, tag, text) { const made = document.createElement(tag); made.textContent = text; parent.append(made); }
 function next() {
+  // A block is parsed when its samples are wanted, not before.
+  for (const most = shown + SIZE; found.length < most && block < blocks.length; block++) {
+    const samples = JSON.parse(document.getElementById(blocks[block]).textContent);
+    for (const s of samples) if (only.value === "all" || s[1] === (only.value === "right")) found.push(s);
+  }
   for (const [question, right, tokens, why, gold, answer, text] of found.slice(shown, shown + SIZE)) {
     const box = document.createElement("div");
     box.className = "sample";
@@ -86,13 +95,12 @@ function next() {
     list.append(box);
   }
   shown = Math.min(found.length, shown + SIZE);
-  more.hidden = shown >= found.length;
-  seen.textContent = `${shown} of ${found.length} shown`;
+  more.hidden = shown >= found.length && block >= blocks.length;
+  seen.textContent = `${shown} ${only.value === "all" ? `of ${total} shown` : `${only.value} ones shown, of ${total} samples`}`;
 }
 function choose() {
-  const block = document.getElementById(pick.value);
-  found = block ? JSON.parse(block.textContent).filter(s => only.value === "all" || s[1] === (only.value === "right")) : [];
-  shown = 0;
+  const option = pick.selectedOptions[0];
+  [blocks, total, found, shown, block] = [option.value.split(" "), option.dataset.total, [], 0, 0];
   list.replaceChildren();
   next();
 }
@@ -102,7 +110,7 @@ if (pick) { pick.addEventListener("change", choose); only.addEventListener("chan
 
 def render(reports: Sequence[Report], records: Records, samples: int) -> str:
     """The page. ``samples``: at most so many of each arm and benchmark, of its first seed and last step; 0 leaves the browser out."""
-    from repro.report.__main__ import CLAIM_HEADINGS, NOTE, claim_cells, leaderboard_cells, tally
+    from repro.report.summary import NOTE, leaderboard_cells, tally
 
     body = ["<h1>Report</h1>", '<p class="dim">Generated by <code>python -m repro.report</code> from the records of finished cells.</p>']
     for report in reports:
@@ -113,25 +121,32 @@ def render(reports: Sequence[Report], records: Records, samples: int) -> str:
             "* statistically tied best set: not told from the best mean by Welch's test over training seeds.</p>"
         )
         body.append(f"<h2>{escape(report.scale)} scale: claims</h2><p>{escape(tally(report.results))}.</p>")
-        order = sorted(report.results, key=lambda r: r.verdict.name == "not tested")
-        found = [dict(zip(CLAIM_HEADINGS, claim_cells(r), strict=True)) for r in order]
-        cells = [[row[heading] for heading in FIRST] for row in found]
-        body.append(grid(FIRST, cells, label="claims", titles=[r.claim.statement for r in order]))
+        tested = [r for r in report.results if r.verdict.name != "not tested"]
+        untested = [r for r in report.results if r.verdict.name == "not tested"]
+        body += [_claims(tested, "claims")] if tested else []
+        if untested:  # with few experiments run these are most, and nobody wants to scroll past them
+            body.append(
+                f"<details><summary>{len(untested)} not tested, with reasons</summary>{_claims(untested, 'claims not tested')}</details>"
+            )
         body.append(f'<p class="dim">{escape(NOTE.replace("*", ""))}</p>')
         odd = sorted({r.registration.exploratory for r in report.results if r.registration.exploratory})
         body += [f'<p class="dim">exploratory: {escape(reason)}</p>' for reason in odd]
         body += _forests(report)
-        if report.charts:
+        if report.sources:
+            body.append(f"<h2>{escape(report.scale)} scale: where the spread of accuracy comes from</h2>")
+            body.append(grid(variance.HEADINGS, [line.cells() for line in report.sources], label="variance"))
+            body.append(f'<p class="dim">{escape(variance.NOTE)}</p>')
+        if report.curves:
             body.append(f'<h2>{escape(report.scale)} scale: training curves</h2><p class="dim">Mean and 95 % t interval over seeds.</p>')
-            inline = [
-                svg.replace(' xmlns="http://www.w3.org/2000/svg"', "").replace(f"<style>{curves.style()}</style>", "")
-                for svg in report.charts.values()
-            ]
-            body.append(f'<div class="charts">{"".join(inline)}</div>')
+        for experiment, held in report.curves.items():
+            drawn, silent = curves.charts(held)
+            inline = "".join(svg.replace(' xmlns="http://www.w3.org/2000/svg"', "") for svg in drawn.values())
+            note = f'<p class="dim">0 throughout: {escape(", ".join(silent))}.</p>' if silent else ""
+            body.append(f'<h3>{escape(experiment)}</h3><div class="charts">{inline}</div>{note}')
         body.append("<h2>Made by</h2><ul>")
         body += [
-            f"<li>{escape(row.arm)} ({row.stage}): <code>{escape(row.command)}</code>, commit {escape(row.commit)}</li>"
-            for row in report.main
+            f"<li>{escape(row.arm)} ({row.stage}): <code>{escape(row.command)}</code>, commit {escape(row.commit)}; {escape(apart)}</li>"
+            for row, apart in zip(report.main, report.apart, strict=True)
         ]
         body.append("</ul>")
     body += _browser(records, samples) if samples else []
@@ -165,6 +180,13 @@ def grid(headings: Sequence[str], rows: Sequence[Sequence[str]], label: str, tit
     )
 
 
+def _claims(results: Sequence[Result], label: str) -> str:
+    from repro.report.summary import CLAIM_HEADINGS, claim_cells
+
+    found = [dict(zip(CLAIM_HEADINGS, claim_cells(r), strict=True)) for r in results]
+    return grid(FIRST, [[row[heading] for heading in FIRST] for row in found], label=label, titles=[r.claim.statement for r in results])
+
+
 def _forests(report: Report) -> list[str]:
     """One plot a section with an estimate."""
     made = []
@@ -188,14 +210,17 @@ def _forests(report: Report) -> list[str]:
 
 
 def _browser(records: Records, samples: int) -> list[str]:
-    """The sample browser: a block of JSON for each arm and benchmark."""
+    """The sample browser: for each arm and benchmark blocks of JSON with ``BLOCK`` samples."""
     blocks, options = [], []
     for group, name, benchmark, rows in _samples(records, samples):
-        at = f"block-{len(blocks)}"
-        options.append(f'<option value="{at}">{escape(f"{name}, {group}, {benchmark}")}</option>')
-        # A response may hold "</script>"; with no < in it the block ends where it should.
-        text = json.dumps(rows, ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
-        blocks.append(f'<script type="application/json" id="{at}">{text}</script>')
+        own = []
+        for first in range(0, len(rows), BLOCK):
+            own.append(f"block-{len(blocks)}")
+            # A response may hold "</script>"; with no < in it the block ends where it should.
+            text = json.dumps(rows[first : first + BLOCK], ensure_ascii=False, separators=(",", ":")).replace("<", "\\u003c")
+            blocks.append(f'<script type="application/json" id="{own[-1]}">{text}</script>')
+        label = escape(f"{name}, {group}, {benchmark}")
+        options.append(f'<option value="{" ".join(own)}" data-total="{len(rows)}">{label}</option>')
     if not blocks:
         return []
     return [

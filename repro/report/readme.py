@@ -2,6 +2,7 @@
 
 python -m repro.report.readme                          # write the tables into README.md
 python -m repro.report.readme --take quickstart DIR    # first copy the table.csv of a finished sweep or cell to the results
+python -m repro.report outputs/sweeps --take           # first copy the claims' verdicts on those records to the results
 """
 
 from __future__ import annotations
@@ -59,9 +60,43 @@ def bases_table() -> str:
     return "\n".join(lines)
 
 
+def claims_table() -> str:
+    """Markdown of the committed claims.csv: every tested claim beside the published effect; what was not tested in one line."""
+    from repro.claims import engine
+
+    path = RESULTS / "claims.csv"
+    if not path.exists():
+        return "No verdicts are committed yet: `python -m repro.report outputs/sweeps --take` writes this table."
+    says = {claim.id: claim.statement for claim in engine.load()}
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    lines = ["| claim | says | paper | ours [interval] | seeds | p (Holm) | verdict |", "|---|---|---|---|---:|---|---|"]
+    untested: dict[str, list[str]] = {}
+    for row in rows:
+        if row["verdict"] == "not tested":
+            untested.setdefault(row["scale"], []).append(row["claim"])
+            continue
+        status = " (exploratory)" if row["status"].startswith("exploratory") else ""
+        named = f"{row['claim']} ({row['scale']})"
+        shown = (
+            named,
+            says.get(row["claim"], "-"),
+            row["paper"],
+            row["ours [interval]"],
+            row["seeds"],
+            row["p (Holm)"],
+            row["verdict"] + status,
+        )
+        lines.append("| " + " | ".join(text.replace("|", "\\|") for text in shown) + " |")
+    lines.append("")
+    lines += [f"Not tested at {scale} scale: {', '.join(names)}." for scale, names in untested.items()]
+    return "\n".join(lines).rstrip()
+
+
 def tables() -> dict[str, str]:
     """Marker name -> Markdown."""
-    found = {path.stem: sweep_table(path) for path in sorted(RESULTS.glob("*.csv"))}
+    found = {path.stem: sweep_table(path) for path in sorted(RESULTS.glob("*.csv")) if path.stem != "claims"}
+    found["claims"] = claims_table()
     found |= {path.stem: path.read_text().strip() for path in sorted(RESULTS.glob("*.md"))}
     return {**found, "bases": bases_table()}
 
@@ -73,7 +108,8 @@ def render(text: str) -> str:
         KeyError: a marker names a table that no result makes.
     """
     made = tables()
-    pattern = re.compile(r"(<!-- table: (\S+) -->\n)(?:.*?<!-- end -->\n)?", re.DOTALL)
+    # A marker without its end is new; the end of the next table is not its own.
+    pattern = re.compile(r"(<!-- table: (\S+) -->\n)(?:(?:(?!<!-- table:).)*?<!-- end -->\n)?", re.DOTALL)
     return pattern.sub(lambda m: f"{m.group(1)}{made[m.group(2)]}\n<!-- end -->\n", text)
 
 
@@ -85,6 +121,14 @@ def main() -> None:
         name, folder = arguments.take
         RESULTS.mkdir(exist_ok=True)
         shutil.copy(Path(folder) / "table.csv", RESULTS / f"{name}.csv")
+    update()
+
+
+def update() -> None:
+    """The figure index, then the README, from the committed results."""
+    from repro.report import index
+
+    index.write(RESULTS)
     README.write_text(render(README.read_text()))
 
 

@@ -17,14 +17,25 @@ from typing import Any
 
 import numpy as np
 
+READ = [
+    "stage",
+    "step",
+    "benchmark",
+    "question_id",
+    "tokens",
+    "finish_reason",
+    "extracted",
+    "correct",
+]  # not the texts: nine tenths of a file
 Interval = tuple[float, float, float]  # mean, low, high; the ends are nan where there is no interval
 
 
 @dataclass
 class Row:
-    """One arm at one stage. ``scores``: benchmark -> (mean, low, high); ``tokens``: mean CoT length."""
+    """One arm at one stage. ``key``: of its configuration, as in the records; ``scores``: benchmark -> (mean, low, high); ``tokens``: mean CoT length."""
 
     arm: str
+    key: str
     stage: str
     step: int
     seeds: int
@@ -120,7 +131,7 @@ def leaderboard(folders: list[Path]) -> list[Row]:
     groups: dict[tuple, dict[str, Any]] = {}
     order = {"base": 0, "sft": 1, "rl": 2}
     for folder, cell in zip(folders, cells, strict=True):
-        table = pq.read_table(folder / "records.parquet")
+        table = pq.read_table(folder / "records.parquet", columns=READ)
         for evaluation in cell["evaluations"]:
             stage, step = evaluation["stage"], evaluation["step"]
             label, key = _label(cell, stage), evaluation["arm_key"]
@@ -131,10 +142,12 @@ def leaderboard(folders: list[Path]) -> list[Row]:
                 group["parts"][evaluation["key"]] = table.filter(chosen)
                 group["cells"].append((folder, cell))
                 group["commits"].add((evaluation["commit"] or "unknown")[:10] + ("+dirty" if evaluation["dirty"] else ""))
-    return [_row(label, stage, step, group) for (_, label, _, stage, step), group in sorted(groups.items(), key=lambda item: item[0])]
+    return [
+        _row(label, key, stage, step, group) for (_, label, key, stage, step), group in sorted(groups.items(), key=lambda item: item[0])
+    ]
 
 
-def _row(label: str, stage: str, step: int, group: dict[str, Any]) -> Row:
+def _row(label: str, key: str, stage: str, step: int, group: dict[str, Any]) -> Row:
     parts = list(group["parts"].values())
     by_benchmark: dict[str, list] = {}
     for part in parts:
@@ -152,6 +165,7 @@ def _row(label: str, stage: str, step: int, group: dict[str, Any]) -> Row:
     _, first = group["cells"][0]
     return Row(
         arm=label,
+        key=key,
         stage=stage,
         step=step,
         seeds=len(parts),

@@ -17,9 +17,10 @@ from repro.data.web import rl_data, train_items
 from repro.launch import main_process
 from repro.models.load import load_model, load_tokenizer
 from repro.rewards.terms import from_config
+from repro.servers import URL
 from repro.tracking import open_tracker
 
-VERSION = 2  # of the stage; raise it when a change here makes other checkpoints
+VERSION = 3  # of the stage; raise it when a change here makes other checkpoints
 SHOWN = {"accuracy": "acc", "length/mean": "tokens", "truncated": "trunc", "reward": "reward"}
 
 
@@ -73,6 +74,7 @@ def arguments(config: dict[str, Any], work: Path):
         disable_dropout=True,
         use_vllm=rl["engine"].startswith("vllm"),
         vllm_mode=rl["engine"].removeprefix("vllm_") if rl["engine"].startswith("vllm") else "colocate",
+        vllm_server_base_url=os.environ.get(URL),
         shuffle_dataset=True,
         log_completions=False,
         remove_unused_columns=False,
@@ -146,7 +148,7 @@ def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[
             trainer.add_callback(training.Marker())
             trainer.add_callback(training.KeepPolicies(work, rl["eval_steps"], tokenizer, updates))
             trainer.add_callback(training.Metrics(work, name, tracker, SHOWN, begin, updates, lambda: trainer.samples))
-        training.run(trainer, work)
+        training.run(trainer, work, updates)
         tracker.table("rollouts", training.kept_samples(work)[-200:])
     verifier.close()
     metrics = training.finish(trainer, tokenizer, work)

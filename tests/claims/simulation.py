@@ -4,11 +4,14 @@ Every question has a difficulty, shared by all arms; each arm finds some questio
 true accuracy by a normal amount of stated size. An arm's *expected* accuracy on the question set is set exactly, by solving for the logit
 shift, so that "no effect" means none on these questions and a rejection is an error.
 
-    python -m tests.claims.simulation            # the tables, about a minute
+    python -m tests.claims.simulation [--write]  # the tables, some minutes; --write keeps them as the README's
 """
 
 from __future__ import annotations
 
+import argparse
+import contextlib
+import io
 import math
 from dataclasses import dataclass
 
@@ -111,7 +114,7 @@ def equivalences(world: World, rng: np.random.Generator, effect: float, seed_sd:
     return float(np.mean([tost(welch(a, b).t, MARGIN, ALPHA).equivalent for a, b in zip(*draws, strict=True)]))
 
 
-def main(rounds: int = 1000) -> None:
+def tables(rounds: int = 1000) -> None:
     """Print every table as Markdown."""
     world, wide, rng = World(), World(questions=500), np.random.default_rng(2026)
     copy = World(questions=500, arm_item_sd=0.0)
@@ -147,6 +150,21 @@ def main(rounds: int = 1000) -> None:
             found = verdicts(world, rng, effect, sd, 5, rounds)
             same = equivalences(world, rng, effect, sd, 5, rounds)
             print(f"| {effect:g} | {sd:g} | " + " | ".join(f"{found[name]:.3f}" for name in NAMES[:-1]) + f" | {same:.3f} |")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--write", action="store_true", help="keep the tables in repro/report/results/simulation.md")
+    write = parser.parse_args().write
+    text = io.StringIO()
+    with contextlib.redirect_stdout(text) if write else contextlib.nullcontext():
+        tables()
+    if write:
+        from repro.manifest import environment
+        from repro.report.readme import RESULTS
+
+        made = f"\n1,000 rounds a row, fixed seed; commit {environment()['commit'][:10]}."
+        (RESULTS / "simulation.md").write_text(text.getvalue() + made + "\n")
 
 
 if __name__ == "__main__":

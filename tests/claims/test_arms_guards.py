@@ -27,7 +27,7 @@ def arm(name, entropy=0, **changes):
         verifier_version="rule/3",
         truncated=dict.fromkeys(range(SEEDS), 0.01),
         data_order={seed: f"order-{seed}" for seed in range(SEEDS)},
-        decontaminated=True,
+        decontaminated="13-grams, none shared",
     )
     return replace(sound, **changes)
 
@@ -54,7 +54,7 @@ BROKEN = {
     "verifier": ({"verifier_version": "rule/4"}, "verifier differs: a rule/3, b rule/4"),
     "truncated": ({"truncated": dict.fromkeys(range(SEEDS), 0.3)}, "b, seed 0: 30.0 % of samples truncated"),
     "unknown truncation": ({"truncated": {}}, "truncated share not recorded"),
-    "decontamination": ({"decontaminated": False}, "decontamination was not run for b"),
+    "decontamination": ({"decontaminated": ""}, "decontamination was not run for b"),
     "data order": ({"data_order": dict.fromkeys(range(SEEDS), "x")}, "different orders"),
     "unknown order": ({"data_order": {}}, "data order of seed 0 was not recorded"),
     "questions": ({"question_ids": tuple(f"q{i + 1}" for i in range(QUESTIONS))}, "2 question.*for instance q0"),
@@ -83,7 +83,7 @@ def test_what_switches_guards_off():
     long = arm("b", 1, truncated=dict.fromkeys(range(SEEDS), 0.3))
     assert check(arm("a"), replace(long, exceed_handling=True)) == ()
     assert check(arm("a"), long, truncation_cap=0.5) == ()
-    assert check(arm("a"), arm("b", 1, decontaminated=False), decontamination=False) == ()
+    assert check(arm("a"), arm("b", 1, decontaminated=""), decontamination=False) == ()
     assert check(arm("a"), arm("b", 1, data_order={}), paired=False) == ()
 
 

@@ -83,6 +83,14 @@ def test_a_file_that_is_something_else(tmp_path, name):
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_the_table_as_a_file(tmp_path):
+    (tmp_path / "r.jsonl").write_text('{"output": "Wait, let me check."}')
+    done = run(tmp_path / "r.jsonl", "--out", tmp_path / "t.md")
+    assert (tmp_path / "t.md").read_text() == done.stdout and "| all | 1 |" in done.stdout
+    refused = run(tmp_path / "r.jsonl", "--out", tmp_path / "no" / "t.md", check=False)
+    assert refused.returncode == 2 and "cannot be written" in refused.stderr and len(refused.stderr.splitlines()) == 1
+
+
 def test_help():
     assert "--by COLUMN" in run("--help").stdout
 

@@ -63,9 +63,9 @@ def test_quickstart_is_one_cell():
 
 def test_reward_design_shares_base_and_sft():
     plan = experiment("reward_design")
-    assert len(plan.cells) == 10 and sorted(map(len, plan.arms.values())) == [5, 5]
+    assert len(plan.cells) == 15 and sorted(map(len, plan.arms.values())) == [5, 5, 5]
     # One base for all, SFT by seed, RL by cell; an evaluation of each, and three of every RL.
-    assert kinds(plan) == {"base": 1, "sft": 5, "rl": 10, "eval": 1 + 5 + 30}
+    assert kinds(plan) == {"base": 1, "sft": 5, "rl": 15, "eval": 1 + 5 + 45}
 
 
 def test_sft_init_shares_the_base_only():
@@ -90,7 +90,7 @@ def test_command_line_sweeps():
     assert len(expand(["hydra.mode=RUN", "+experiment=reward_design", "seed=3"]).cells) == 1
     plan = expand(["+experiment=reward_design", "seed=0", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"])
     assert [cell.overrides for cell in plan.cells] == [
-        [f"reward={r}", "seed=0", "+experiment=reward_design"] for r in ("classic", "cosine")
+        [f"reward={r}", "seed=0", "+experiment=reward_design"] for r in ("classic", "cosine", "cosine_repetition")
     ]
 
 

@@ -20,7 +20,7 @@ CONFIG: dict[str, Any] = {
     "scale": "micro",
     "experiment_name": "made_up",
     "seed": 0,
-    "model": {"name": "llama", "path": None},
+    "model": {"name": "llama", "role": "llama", "path": None},
     "data": {"name": "math", "split": "train", "seed": 0},
     "sft": {"name": "long", "epochs": 1},
     "rl": {"name": "grpo", "steps": STEPS, "group_size": 8, "max_completion_length": 100},

@@ -126,7 +126,7 @@ def test_two_configurations_of_one_name_are_not_mixed(tmp_path: Path) -> None:
 def test_metric_that_was_not_logged_is_named(tmp_path: Path) -> None:
     study.pair(tmp_path, 8.0)
     metric = {"kind": "curve", "column": "kl", "summary": "final", "window": 0.1, "unit": "raw"}
-    assert "no column kl" in judged(tmp_path, metric=metric).verdict.reason
+    assert "logged no kl" in judged(tmp_path, metric=metric).verdict.reason
 
 
 def test_nan_in_a_curve_is_named(tmp_path: Path) -> None:
@@ -243,3 +243,53 @@ def test_a_claim_is_exploratory_unless_the_records_code_held_it(tmp_path: Path) 
     path.write_text(path.read_text().replace("margin: 3.0", "margin: 1.0"))
     git("commit", "-qam", "edit")
     assert "edited after" in state([declared]).exploratory
+
+
+def at_paper_scale(root: Path, **facts) -> None:
+    """The made-up study as one of MATH-500, with ``facts`` in every cell.json."""
+    for path in (root / "sweeps").rglob("cell.json"):
+        cell = json.loads(path.read_text()) | facts
+        cell["config"]["scale"] = "paper"
+        path.write_text(json.dumps(cell))
+    for path in (root / "sweeps").rglob("records.parquet"):
+        rewrite(path, lambda table: table.set_column(5, "benchmark", pa.array(["math500"] * table.num_rows)))
+
+
+def test_a_recorded_contamination_check_lets_a_claim_be_tested(tmp_path: Path) -> None:
+    study.pair(tmp_path, 8.0)
+    at_paper_scale(tmp_path, contamination={"math500": {"method": "13-grams, none shared"}})
+    assert judged(tmp_path).verdict.name == "reproduced"
+    path = next((tmp_path / "sweeps").rglob("cell.json"))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"contamination": {"aime2024": {"method": "13-grams"}}}))
+    assert "decontamination was not run" in judged(tmp_path).verdict.reason, "one cell that does not say so is enough"
+
+
+def test_the_micro_world_is_recorded_as_disjoint(tmp_path: Path) -> None:
+    records = Records.load([study.pair(tmp_path, 8.0)])
+    assert {group.decontaminated("micro_math") for group in records.groups.values()} == {"disjoint by construction"}
+    assert {group.decontaminated("math500") for group in records.groups.values()} == {""}
+
+
+def test_one_seed_and_slips_of_the_pen_say_what_to_do(tmp_path: Path) -> None:
+    study.pair(tmp_path, 8.0, seeds=1)
+    reason = judged(tmp_path).verdict.reason
+    assert "needs 5 training seeds" in reason and "python -m repro +experiment=reward_design 'seed=range(5)' adds them" in reason
+    one = {"reward.name": "cosine", "stage": "rl"}
+    reason = judged(tmp_path, arms={"cosine": one, "classic": {"reward.nam": "classic", "stage": "rl"}}).verdict.reason
+    assert "no records of classic (no configuration has a key reward.nam, close is reward.name)" in reason
+    study.pair(tmp_path / "more", 8.0)
+    metric = {"kind": "curve", "column": "lenght/mean", "summary": "final", "window": 0.1, "unit": "raw"}
+    assert "logged no lenght/mean; close are length/mean" in judged(tmp_path / "more", metric=metric).verdict.reason
+
+
+def test_other_decoding_verifier_and_questions_are_not_tested(tmp_path: Path) -> None:
+    """Guards of the issue that look at the records themselves, through the engine."""
+    study.pair(tmp_path, 8.0)
+    held = {path: pq.read_table(path) for path in sorted((tmp_path / "sweeps").rglob("*cosine*/*/records.parquet"))}
+    for column, value, reason in (("verifier_version", "rule-2.0", "verifier differs"), ("question_id", "other", "asked of only one")):
+        for path, table in held.items():
+            old = table[column].to_pylist()
+            new = [value if value != "other" else f"o{text}" for text in old]
+            pq.write_table(table.set_column(table.column_names.index(column), column, pa.array(new)), path)
+        found = judged(tmp_path)
+        assert found.verdict.name == "not tested" and reason in found.verdict.reason

@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from repro.lock import Lock
+from repro.lock import Lock, LockLost
 
 log = logging.getLogger(__name__)
 MANIFEST = "manifest.json"
@@ -241,25 +241,23 @@ class Store:
         folder, work = self.root / stage.name, self.root / stage.name / f".{stage.key}.work"
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            with Lock(folder / f".{stage.key}.lock", what=f"{stage.name}/{stage.key}"):
+            with Lock(folder / f".{stage.key}.lock", what=f"{stage.name}/{stage.key}") as lock:
                 found = self.get(stage)  # another process may have finished while we waited
                 if found is not None:
                     return found
                 self._remove_if_corrupt(stage)
                 (work / RESUME).mkdir(parents=True, exist_ok=True)
-                return self._build(stage, work, build)
-        except (OSError, RuntimeError, ValueError) as error:
-            explained = explain_disk_error(error, work)
-            if explained is None:
-                raise
-            raise explained from error
+                return self._build(stage, work, build, lock)
+        except LockLost as error:
+            log.warning("store: %s; waiting for the other's result", error)
+            return self.get_or_build(stage, build)
         except Exception as error:  # SafetensorError derives from Exception only
             explained = explain_disk_error(error, work)
             if explained is None:
                 raise
             raise explained from error
 
-    def _build(self, stage: Stage, work: Path, build: Callable[[Path], dict[str, Any] | None]) -> Built:
+    def _build(self, stage: Stage, work: Path, build: Callable[[Path], dict[str, Any] | None], lock: Lock) -> Built:
         from repro.manifest import environment
 
         manifest = read_manifest(work)
@@ -284,12 +282,14 @@ class Store:
             }
             if not manifest["files"]:
                 raise RuntimeError(f"the stage {stage.name} made no files")
+            lock.check()
             draft = work / RESUME / MANIFEST
             with draft.open("w") as file:
                 json.dump(manifest, file, indent=1)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(draft, work / MANIFEST)
+        lock.check()
         shutil.rmtree(work / RESUME, ignore_errors=True)
         work.rename(self.path(stage))
         return Built(stage, self.path(stage), False, manifest["seconds"], manifest)

@@ -2,7 +2,8 @@
 
 Hydra's launchers stop at the first failed cell, or name only that one. Here a cell never raises inside a sweep: it writes its traceback to
 its own log and ``status: failed`` to its ``cell.json``, the others go on, and the end names every failure with its overrides. Each sweep
-keeps a ledger of its own cells, so that two sweeps in one folder at the same time report what they ran themselves.
+keeps a ledger of its own cells, so that two sweeps in one folder at the same time report what they ran themselves. The launchers ``slurm``
+and ``local`` run every cell as a process under supervision (``repro.sweep.supervise``); ``python -m repro.sweep`` looks after those.
 """
 
 from __future__ import annotations
@@ -24,9 +25,19 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from repro import interrupt
+from repro.interrupt import INTERRUPTED, RESULT
+
 log = logging.getLogger(__name__)
 LEDGER = "REPRO_LEDGER"  # environment variable: folder in which the cells of this sweep leave their results; inherited by launchers
 _exit_code = 0
+_detached = False
+
+
+def detach() -> None:
+    """The cells of this sweep run on without this process, so there is nothing to report yet."""
+    global _detached
+    _detached = True
 
 
 def exit_code() -> int:
@@ -55,9 +66,13 @@ def run_in_sweep(config: DictConfig) -> None:
     from repro.config import validate
     from repro.errors import explain
 
+    global _exit_code
     hydra = HydraConfig.get()
     folder, command = Path(hydra.runtime.output_dir).absolute(), cell_command(list(hydra.overrides.task))
+    supervised = os.environ.get(RESULT)
     quiet_libraries()
+    if supervised:
+        interrupt.listen()
     try:
         validate(config)
         from repro.pipeline import arm_name, plain, run_cell
@@ -67,16 +82,23 @@ def run_in_sweep(config: DictConfig) -> None:
         summary = run_cell(config, folder, command)
         log.info("  done in %.0f s", summary["seconds"])
         record = {"status": "done", **{key: summary[key] for key in ("seconds", "stages")}}
+    except interrupt.Interrupted as error:
+        log.info("  stopped (%s); what is done stays", error)
+        _exit_code = INTERRUPTED
+        return
     except Exception as error:
         line = explain(error)
-        if line is not None and hydra.mode != RunMode.MULTIRUN:
+        if line is not None and hydra.mode != RunMode.MULTIRUN and not supervised:
             refuse(line)
             return
         record = {"status": "failed", "error": line or f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
         record = {**record, "refused": line is not None, "command": command}
         log.error("  failed: %s\n%s", record["error"], "" if line else record["traceback"])
         _write_quietly(folder / "cell.json", record)
-    if LEDGER in os.environ:
+    if supervised:
+        _exit_code = {"done": 0}.get(record["status"], 2 if record.get("refused") else 1)
+        _write_quietly(Path(supervised), record)
+    elif LEDGER in os.environ:
         _write_quietly(Path(os.environ[LEDGER]) / f"{uuid.uuid4().hex}.json", {**record, "folder": str(folder)})
 
 
@@ -136,7 +158,7 @@ class SweepReport(Callback):
 
     def on_run_end(self, config: DictConfig, **_: Any) -> None:
         folder = Path(config.hydra.runtime.output_dir)
-        if exit_code() == 0:  # not refused
+        if exit_code() == 0 and RESULT not in os.environ:  # not refused, not one of many
             self._guarded(lambda: self._report(self._own_cell(folder), folder))
 
     def _own_cell(self, folder: Path) -> list[dict[str, Any]]:
@@ -157,7 +179,8 @@ class SweepReport(Callback):
         os.environ[LEDGER] = str(self.ledger)
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        self._guarded(lambda: self._report(self._cells(), self.ledger.parent))
+        if not _detached:
+            self._guarded(lambda: self._report(self._cells(), self.ledger.parent))
         shutil.rmtree(self.ledger, ignore_errors=True)
 
     def _cells(self) -> list[dict[str, Any]]:
@@ -179,28 +202,50 @@ class SweepReport(Callback):
 
     def _report(self, found: list[dict[str, Any]], target: Path) -> None:
         global _exit_code
-        from repro.report.table import leaderboard, show
+        _exit_code = report(found, target) or _exit_code
 
-        cells = {Path(cell["folder"]): cell for cell in found}
-        done = [f for f, cell in cells.items() if cell["status"] == "done"]
-        failed = {f: cell for f, cell in cells.items() if cell["status"] != "done"}
-        if failed:  # before anything below can go wrong
-            _exit_code = 2 if all(cell.get("refused") for cell in failed.values()) else 1
-        if not cells:
-            _exit_code = 2
-            print(
-                "repro: no cell ran, or none could write its result; check the sweep's overrides (an empty range?) and the disk",
-                file=sys.stderr,
-            )
-        if done:
-            stages = {(s["stage"], s["key"]): s["seconds"] for f in done for s in cells[f]["stages"]}
-            built = {(s["stage"], s["key"]) for f in done for s in cells[f]["stages"] if not s["reused"]}
-            rows = leaderboard(done)
-            show(rows, target)
-            cost = f"{len(built)} built in {sum(stages[key] for key in built):.0f} s, {len(stages) - len(built)} reused"
-            print(f"{len(done)} cells, {len(stages)} stages: {cost}")
-            print(f"Table: {target / 'table.md'}, {target / 'table.csv'}   Records: {target}/**/records.parquet")
-        if failed:
-            print(f"\n{len(failed)} of {len(cells)} cells failed:", file=sys.stderr)
-            for folder, cell in failed.items():
-                print(f"  {cell['error']}\n    log:   {folder / 'repro.log'}\n    retry: {cell['command']}", file=sys.stderr)
+
+def report(found: list[dict[str, Any]], target: Path) -> int:
+    """Print the table of the cells that are done and every failure; returns the exit code.
+
+    found: results of cells, each with ``folder`` and ``status``; a failed one has ``error`` and ``command``, and where it is known ``host``,
+    ``job``, ``log`` and ``last``, the end of that log.
+    """
+    from repro.report.table import leaderboard, show
+
+    cells = {Path(cell["folder"]): cell for cell in found}
+    done = [f for f, cell in cells.items() if cell["status"] == "done"]
+    failed = {f: cell for f, cell in cells.items() if cell["status"] != "done"}
+    code = 0
+    if failed:
+        code = 2 if all(cell.get("refused") for cell in failed.values()) else 1
+        print_failures(failed, len(cells))  # before anything below can go wrong
+    if not cells:
+        code = 2
+        print(
+            "repro: no cell ran, or none could write its result; check the sweep's overrides (an empty range?) and the disk",
+            file=sys.stderr,
+        )
+    if done:
+        stages = {(s["stage"], s["key"]): s["seconds"] for f in done for s in cells[f]["stages"]}
+        built = {(s["stage"], s["key"]) for f in done for s in cells[f]["stages"] if not s["reused"]}
+        rows = leaderboard(done)
+        show(rows, target)
+        cost = f"{len(built)} built in {sum(stages[key] for key in built):.0f} s, {len(stages) - len(built)} reused"
+        print(f"{len(done)} cells, {len(stages)} stages: {cost}")
+        print(f"Table: {target / 'table.md'}, {target / 'table.csv'}   Records: {target}/**/records.parquet")
+    return code
+
+
+def print_failures(failed: dict[Path, dict[str, Any]], total: int) -> None:
+    """Every failed cell: what went wrong, where, the end of its log, and the command that tries it again."""
+    print(f"\n{len(failed)} of {total} cells failed:", file=sys.stderr)
+    for folder, cell in failed.items():
+        print(f"  {cell['error']}", file=sys.stderr)
+        if cell.get("overrides"):
+            print(f"    cell:  {' '.join(cell['overrides'])}", file=sys.stderr)
+        if cell.get("host"):
+            print(f"    where: {cell['host']}" + (f", job {cell['job']}" if cell.get("job") else ""), file=sys.stderr)
+        for line in cell.get("last", []):
+            print(f"    | {line}", file=sys.stderr)
+        print(f"    log:   {cell.get('log') or folder / 'repro.log'}\n    retry: {cell['command']}", file=sys.stderr)

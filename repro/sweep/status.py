@@ -1,0 +1,231 @@
+"""How a sweep stands: what the cells say of themselves, held against what the scheduler knows; the table, the wait, the final report.
+
+A cell that is neither final nor in the queue is dead, whether or not there is accounting: its job ended without a word (a killed supervisor, a
+node that went down, a limit). That is believed only once it is seen twice, some seconds apart, since files and queue are not read at once,
+and never while the controller does not answer.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import Any
+
+from repro.sweep import slurm
+from repro.sweep.folder import FINAL, Cell, State, SweepFolder
+from repro.sweep.supervise import HEARTBEAT, tail
+
+POLL = 5.0  # seconds between two looks
+QUIET = 6 * HEARTBEAT  # a local cell on another host without a heartbeat for so long is dead
+
+
+@dataclass
+class View:
+    """A cell and how it stands. ``status``: pending | running | waiting | done | failed | cancelled | lost; ``detail``: why."""
+
+    cell: Cell
+    state: State
+    status: str
+    detail: str = ""
+    task: str | None = None  # the scheduler's number
+
+    @property
+    def final(self) -> bool:
+        return self.status in (*FINAL, "lost")
+
+
+class Watch:
+    """Looks at a sweep again and again; a cell that is final is not read again."""
+
+    def __init__(self, sweep: SweepFolder) -> None:
+        self.sweep = sweep
+        self.views: dict[int, View] = {}
+        self.missing: dict[int, float] = {}  # cells that nobody knows, since when
+        self.never: dict[int, int] = {}  # how often a cell was seen waiting for what cannot be
+        self.trouble = ""  # why the scheduler could not be asked
+
+    def look(self) -> list[View]:
+        """All cells, by index."""
+        tasks = self.sweep.newest_tasks()
+        is_slurm = self.sweep.info["launcher"] == "slurm"
+        queue: dict[tuple[str, int], slurm.Queued] | None = None
+        alive = True
+        if is_slurm:
+            try:
+                queue, self.trouble = slurm.queue(self.sweep), ""
+            except slurm.SlurmError as error:
+                self.trouble = str(error)
+        else:
+            alive = self._pool_alive()
+        for cell in self.sweep.cells():
+            old = self.views.get(cell.index)
+            if old is not None and old.final and old.status != "lost":
+                continue
+            batch, task = tasks.get(cell.index, (None, None))
+            queued = queue.get((batch.job, task)) if queue is not None and batch is not None and batch.job else None
+            number = f"{batch.job}_{task}" if batch is not None and batch.job else None
+            state = self.sweep.state(cell.index)  # after the queue: what left it meanwhile has written how it ended
+            view = View(cell, state, state.status, state.reason, number)
+            if is_slurm and batch is not None and state.status != "done":
+                self._with_queue(view, queue, queued)
+            elif not is_slurm and state.status in ("pending", "running") and not alive:
+                self._suspect(view, "the launcher ended before it")
+            elif batch is None:
+                view.status, view.detail = "lost", "it was never submitted"
+            self.views[cell.index] = view
+        return [self.views[cell.index] for cell in self.sweep.cells()]
+
+    def _with_queue(self, view: View, queue: dict | None, queued: slurm.Queued | None) -> None:
+        index, status = view.cell.index, view.state.status
+        if queued is None:
+            if queue is not None and status not in ("failed", "cancelled"):
+                self._suspect(view, "")
+            return
+        self.missing.pop(index, None)
+        if queued.state == "PENDING":
+            self.never[index] = self.never.get(index, 0) + 1 if queued.reason in slurm.NEVER else 0
+            view.status = "waiting" if view.state.attempt else "pending"
+            view.detail = slurm.NEVER.get(queued.reason) or view.state.reason or queued.reason
+        elif status == "cancelled":  # Slurm may be about to requeue it
+            view.status, view.detail = "running", "ending"
+        elif status in ("pending", "waiting"):
+            view.status, view.detail = "running", f"starting on {queued.nodes}"
+
+    def _suspect(self, view: View, why: str) -> None:
+        """Nobody knows the cell: lost, if it is so for a while."""
+        since = self.missing.setdefault(view.cell.index, time.monotonic())
+        if time.monotonic() - since >= POLL - 1:
+            view.status, view.detail = "lost", why or self._what_slurm_says(view)
+
+    def _what_slurm_says(self, view: View) -> str:
+        facts = slurm.record(view.task) if view.task else {}
+        where = f" on {view.state.host}" if view.state.host else ""
+        if not facts.get("JobState"):
+            return f"its job ended without a word{where} (killed, or its node went down)"
+        nodes = facts.get("NodeList", "")
+        where = f" on {nodes}" if nodes and nodes != "(null)" else where
+        return f"its job ended as {facts['JobState']}{where} without a word (exit code {facts.get('ExitCode', '?')})"
+
+    def _pool_alive(self) -> bool:
+        """The local launcher's process runs here, or, if it is on another host, one of its cells still has a heartbeat."""
+        from repro.lock import process_start
+
+        pool = self.sweep.info.get("pool") or {}
+        if pool.get("host") == socket.gethostname():
+            start = process_start(pool["pid"])
+            return start is not None and abs(start - pool["start"]) < 1.0
+        now = self.sweep.now()
+        beats = [path.stat().st_mtime for path in (self.sweep.root / "state").glob("*.json")]
+        return not beats or now - max(beats) < QUIET
+
+    def settle(self) -> list[View]:
+        """``look``; where something seems dead, look again until it is sure."""
+        views = self.look()
+        while self.missing and any(v.status not in FINAL and v.cell.index in self.missing and v.status != "lost" for v in views):
+            time.sleep(1.0)
+            views = self.look()
+        return views
+
+    def impossible(self) -> list[View]:
+        """Cells that wait for what the cluster will never grant."""
+        return [self.views[i] for i, times in self.never.items() if times >= 2 and self.views[i].status == "pending"]
+
+
+def counts(views: list[View]) -> str:
+    """``3 done, 1 failed, 6 pending of 10 cells``."""
+    found = Counter(view.status for view in views)
+    order = ("done", "running", "waiting", "pending", "failed", "lost", "cancelled")
+    return ", ".join(f"{found[name]} {name}" for name in order if found[name]) + f" of {len(views)} cells"
+
+
+COLOURS = {"done": "green", "running": "cyan", "waiting": "yellow", "failed": "red", "lost": "red", "cancelled": "magenta"}
+
+
+def table(sweep: SweepFolder, views: list[View], most: int = 30):
+    """A rich table: what failed first, then what runs, then the rest, at most ``most`` lines."""
+    from rich.table import Table
+
+    order = {"failed": 0, "lost": 0, "cancelled": 1, "running": 2, "waiting": 3, "pending": 4, "done": 5}
+    made = Table(title=f"{sweep.name}: {counts(views)}", title_justify="left", expand=False)
+    for name in ("cell", "status", "where", "job", "try", "time", "detail"):
+        made.add_column(name, overflow="fold", justify="right" if name in ("cell", "try", "time") else "left")
+    for view in sorted(views, key=lambda v: (order[v.status], v.cell.index))[:most]:
+        state = view.state
+        seconds = state.seconds + (max(0.0, time.time() - (state.started or 0.0)) if view.status == "running" and state.started else 0.0)
+        colour = COLOURS.get(view.status, "white")
+        made.add_row(
+            str(view.cell.index),
+            f"[{colour}]{view.status}[/]",
+            state.host or "",
+            view.task or "",
+            str(state.attempt or ""),
+            f"{seconds / 60:.1f} m" if seconds else "",
+            " ".join(part for part in (view.cell.folder, view.detail and f"- {view.detail}") if part),
+        )
+    if len(views) > most:
+        made.caption = f"and {len(views) - most} more"
+    return made
+
+
+def wait(sweep: SweepFolder, watch: Watch | None = None) -> list[View]:
+    """Until no cell can change any more, with a live table on a terminal and a line now and then elsewhere.
+
+    Cells that ask for what the cluster can never grant are cancelled and named, since they would wait for ever.
+    """
+    watch = watch or Watch(sweep)
+    if not sys.stdout.isatty():
+        return _wait(sweep, watch, lambda views, said=[""]: _say(sweep, watch, views, said))
+    from rich.live import Live
+
+    with Live(refresh_per_second=2, transient=True) as live:
+        return _wait(sweep, watch, lambda views: live.update(table(sweep, views)))
+
+
+def _say(sweep: SweepFolder, watch: Watch, views: list[View], said: list[str]) -> None:
+    line = f"{sweep.name}: {counts(views)}" + (f" (Slurm: {watch.trouble})" if watch.trouble else "")
+    if line != said[0]:
+        said[0] = line
+        print(line, file=sys.stderr, flush=True)
+
+
+def _wait(sweep: SweepFolder, watch: Watch, show) -> list[View]:
+    pause = 1.0
+    while True:
+        views = watch.look()
+        for view in watch.impossible():
+            slurm.cancel([view.task])
+            give_up(sweep, view, f"Slurm can never start it: {view.detail}")
+        show(views)
+        if all(view.final for view in views):
+            return views
+        time.sleep(pause)
+        pause = min(POLL, pause * 1.5)
+
+
+def give_up(sweep: SweepFolder, view: View, reason: str, status: str = "failed") -> None:
+    sweep.write_state(view.cell.index, replace(view.state, status=status, reason=reason))
+    view.status, view.detail = status, reason
+
+
+def results(sweep: SweepFolder, views: list[View]) -> list[dict[str, Any]]:
+    """The cells as ``repro.sweep.report`` takes them."""
+    found = []
+    for view in views:
+        result, state = view.state.result, view.state
+        folder = os.path.join(sweep.info["target"], view.cell.folder)
+        if not os.path.isabs(folder):
+            folder = os.path.join(sweep.info["cwd"], folder)
+        if view.status == "done":
+            found.append({**result, "status": "done", "folder": folder})
+            continue
+        log = sweep.log_path(view.cell.index)
+        facts = {"status": view.status, "folder": folder, "host": state.host, "job": view.task, "log": str(log), "last": tail(log)}
+        error = view.detail or result.get("error") or view.status
+        command = f"python -m repro.sweep retry {os.path.relpath(sweep.root)} {view.cell.index}"
+        refused = bool(result.get("refused")) or error.startswith("Slurm can never start it")
+        found.append({**facts, "error": error, "overrides": view.cell.overrides, "command": command, "refused": refused})
+    return found
