@@ -91,10 +91,34 @@ class DataConfig:
 
 
 @dataclass
+class TeacherConfig:
+    """Who makes the chains of SFT (``repro.data.distill``). Neither path nor url: the micro world's own teacher, by `sft.style`."""
+
+    path: str | None = None  # folder or hub id of a checkpoint
+    revision: str | None = None  # commit of the hub repository
+    engine: str = "vllm"  # transformers | vllm; of `path`
+    url: str | None = None  # OpenAI-compatible endpoint, e.g. http://host:8000/v1
+    model: str | None = None  # name that the endpoint serves
+    api_key_env: str | None = None  # environment variable that holds the key
+    timeout: float = 600.0  # seconds for one answer
+    retries: int = 4
+    concurrency: int = 16  # requests at a time
+    method: str = "answer"  # answer | actions: chains constructed by action prompting (repro.data.actions)
+    reflector: str | None = None  # model of the endpoint that reflects, of actions; null: `model`
+    temperature: float = 1.0
+    top_p: float = 0.95
+    max_prompt: int = 2048  # tokens of the longest prompt; of `path`
+    max_tokens: int = 8192  # of one answer (of one reply, with actions)
+    keep: str = "correct"  # correct: rejection sampling | all: unfiltered
+
+
+@dataclass
 class SFTConfig:
     name: str = MISSING  # `none` skips the stage
-    style: str | None = None  # chain style of the teacher
-    samples_per_problem: int = MISSING  # N of rejection sampling
+    style: str | None = None  # chain style of the micro world's teacher; of others, what the planner takes their lengths to be like
+    file: str | None = None  # prompts with responses to imitate (repro.data.sets): Parquet, JSONL or hub:OWNER/NAME; null: the teacher
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    samples_per_problem: int = MISSING  # N of rejection sampling; of a file, the first N responses of every prompt
     epochs: int = MISSING
     batch_size: int = MISSING  # sequences an optimizer step
     learning_rate: float = MISSING
@@ -262,6 +286,7 @@ class Config:
     scale: str = MISSING
     experiment_name: str = MISSING  # names the folder of the sweep
     seed: int = MISSING  # of training: data order, rollouts
+    allow_contaminated: bool = MISSING  # train although prompts contain questions of the benchmarks; every report then says so
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     sft: SFTConfig = field(default_factory=SFTConfig)
@@ -428,6 +453,46 @@ def _validate_data(config: DictConfig) -> None:
         )
 
 
+def own_chains(sft: Any) -> bool:
+    """Whether SFT imitates the micro world's own teacher."""
+    return not (sft["file"] or sft["teacher"]["path"] or sft["teacher"]["url"])
+
+
+def _validate_teacher(config: DictConfig) -> None:
+    from repro.data.distill import KEEP, METHODS
+
+    sft, teacher = config.sft, config.sft.teacher
+    if sft.file is not None:
+        _require(
+            not (teacher.path or teacher.url), "sft.file", sft.file, "give a file or a teacher, not both; sft.file=null for the teacher"
+        )
+        return
+    if own_chains(sft):
+        from repro.data.web import SPLITS
+
+        files = config.data.split == "file" or any(name not in SPLITS for name in config.data.mixture)
+        _require(
+            not files,
+            "sft.teacher.url",
+            None,
+            "a file of data has prompts and answers but no chains to imitate; give sft.teacher.url and .model, sft.teacher.path, or sft.file",
+        )
+        return
+    _require(not (teacher.path and teacher.url), "sft.teacher.path", teacher.path, "give a path or a url, not both")
+    _require(not teacher.url or bool(teacher.model), "sft.teacher.model", teacher.model, "name the model that the endpoint serves")
+    _require(teacher.engine in ("transformers", "vllm"), "sft.teacher.engine", teacher.engine, "choose transformers or vllm")
+    _require(teacher.method in METHODS, "sft.teacher.method", teacher.method, f"choose one of {', '.join(METHODS)}")
+    _require(teacher.keep in KEEP, "sft.teacher.keep", teacher.keep, f"choose one of {', '.join(KEEP)}")
+    two = teacher.method == "actions" and bool(teacher.url)
+    _require(teacher.reflector is None or two, "sft.teacher.reflector", teacher.reflector, "it needs method=actions and a url")
+    _finite_positive(config, *(f"sft.teacher.{key}" for key in ("timeout", "concurrency", "max_prompt", "max_tokens")))
+    _require(teacher.retries >= 0, "sft.teacher.retries", teacher.retries, "it must be 0 or more")
+    good = math.isfinite(teacher.temperature) and teacher.temperature >= 0
+    _require(good, "sft.teacher.temperature", teacher.temperature, "it must be 0 (greedy) or positive")
+    _require(0 < teacher.top_p <= 1, "sft.teacher.top_p", teacher.top_p, "it must be in (0, 1]")
+    _require(config.data.mixture_by == "samples", "data.mixture_by", config.data.mixture_by, "the prompts of a teacher mix by samples")
+
+
 def _validate_rl(config: DictConfig) -> None:
     rl = config.rl
     if rl.name == "none":
@@ -533,6 +598,7 @@ def validate(config: DictConfig) -> None:
         keys = ("samples_per_problem", "epochs", "batch_size", "learning_rate", "max_length", "save_steps")
         _finite_positive(config, *(f"sft.{key}" for key in keys))
         _shares(config, "sft.warmup", "sft.min_learning_rate")
+        _validate_teacher(config)
     _validate_data(config)
     limit = 100_000  # a draw of distinct problems beyond it would take long
     _require(config.data.train_size <= limit, "data.train_size", config.data.train_size, f"it must be at most {limit}")

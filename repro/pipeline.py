@@ -17,7 +17,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from repro import interrupt, launch
-from repro.config import plain
+from repro.config import own_chains, plain
 from repro.store import Built, Stage, Store, fingerprint
 from repro.tracking import arm_name
 
@@ -29,12 +29,21 @@ READS = {  # what a row of the table at each stage depends on, the training seed
     "sft": ("model", "data", "sft", "eval", "threads", "launch"),
     "rl": ("scale", "model", "data", "sft", "rl", "reward", "verifier", "eval", "threads", "launch"),
 }
+SERVING = ("url", "api_key_env", "timeout", "retries", "concurrency")  # where a teacher is asked and how fast: part of no key
 
 
 def arm_key(config: dict[str, Any], stage: str = "rl") -> str:
     """Tells configurations apart that differ in anything a stage's numbers depend on but the training seed, whatever they are called."""
+    config = {**config, "sft": told_apart(config["sft"])}
     text = json.dumps({key: config[key] for key in READS[stage]}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def told_apart(sft: dict[str, Any]) -> dict[str, Any]:
+    """What of the SFT settings changes a number; where a teacher is served does not, nor does a teacher that is not asked."""
+    if own_chains(sft):
+        return {key: value for key, value in sft.items() if key not in ("file", "teacher")}
+    return {**sft, "teacher": {key: value for key, value in sft["teacher"].items() if key not in SERVING}}
 
 
 def cell_dir(config: dict[str, Any]) -> str:
@@ -50,6 +59,8 @@ class Cell:
         self.store = Store(self.config["paths"]["store"])
         self.done: list[dict[str, Any]] = []
         self.evaluations: list[tuple[str, int, Built]] = []
+        self.contamination: dict[str, Any] = {}
+        self.warnings: list[str] = []
         from repro.verifiers import Verifier
 
         self.verifier = Verifier()  # of evaluation, whatever rewards RL
@@ -85,6 +96,16 @@ class Cell:
         built = self._note("base", obtain(model, self.store, self.config["threads"]))
         return built.path / "model", built.stage.key
 
+    def sft_data(self) -> tuple[str | None, dict[str, str]]:
+        """(file of prompts and responses that SFT imitates, None for the world's own chains; the key of it as an input)."""
+        from repro.data import stage
+
+        path, inputs, built = stage.obtain(self.config, self.store, self.machine, self.verifier)
+        if built is not None:
+            self._note("sft data", built)
+            self.warnings += [built.manifest["warning"]] if "warning" in built.manifest else []
+        return path, inputs
+
     def processes(self, stage: str) -> dict[str, Any]:
         """What the key of a stage must know of how many train it."""
         return {"processes": launch.process_count(self.config, stage), "launch": self.config["launch"]["name"]}
@@ -92,10 +113,13 @@ class Cell:
     def sft(self, start: Path, start_key: str) -> tuple[Path, str]:
         from repro import sft
 
-        read = {**{k: self.config[k] for k in ("sft", "data", "seed")}, **self.machine, **self.processes("sft")}
-        stage = Stage("sft", read, {"model": start_key}, sft.VERSION)
-        build = lambda work: launch.build("sft", self.config, start, work, stage.key)  # noqa: E731
+        path, inputs = self.sft_data()
+        read = {**{k: self.config[k] for k in ("data", "seed")}, "sft": told_apart(self.config["sft"]), **self.machine, **self.processes("sft")}
+        stage = Stage("sft", read, {"model": start_key, **inputs}, sft.VERSION)
+        config = {**self.config, "sft_file": path}
+        build = lambda work: launch.build("sft", config, start, work, stage.key)  # noqa: E731
         built = self._note(f"sft {self.config['sft']['name']}", self.store.get_or_build(stage, build))
+        self.warnings += [said] if (said := built.manifest.get("set", {}).get("suspicion")) else []
         return built.path / "model", built.stage.key
 
     def judge(self, base: Path, base_key: str) -> tuple[str | None, dict[str, Any]]:
@@ -112,7 +136,7 @@ class Cell:
             return None, {}
         # One judge for all arms and seeds: its own training seed is 0.
         config = {**self.config, "seed": 0, "sft": {**self.config["sft"], "name": "judge", "style": "judge", "epochs": EPOCHS}}
-        read = {**{k: config[k] for k in ("sft", "data", "seed")}, **self.machine, **self.processes("sft")}
+        read = {**{k: config[k] for k in ("data", "seed")}, "sft": told_apart(config["sft"]), **self.machine, **self.processes("sft")}
         stage = Stage("sft", read, {"model": base_key}, sft.VERSION)
         built = self._note("judge", self.store.get_or_build(stage, lambda work: launch.build("sft", config, base, work, stage.key)))
         return str(built.path / "model"), {"judge": stage.key}
@@ -147,7 +171,10 @@ class Cell:
 
         torch.set_num_threads(self.config["threads"])
         self.machine = machine(self.config["threads"])
+        from repro.data.stage import contamination
+
         start = time.monotonic()
+        self.contamination = contamination(self.config)
         model, key = self.base()
         base, base_key = model, key
         self.evaluate("base", 0, model, key)
@@ -178,6 +205,8 @@ class Cell:
                 for kind, step, built in self.evaluations
             ],
             "store": str(self.store.root),
+            "contamination": self.contamination,
+            "warnings": self.warnings,
         }
 
     def records(self):
