@@ -289,7 +289,13 @@ def test_more_questions_than_there_are_is_one_line(tmp_path, shared_store) -> No
 
 def test_ctrl_c_says_how_to_go_on(tmp_path) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "repro", *SHRINK, "rl.steps=500"], cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=os.environ
+        [sys.executable, "-m", "repro", *SHRINK, "rl.steps=500"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ,
+        # A shell's background job hands its children a SIGINT that is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
     )
     while not list((tmp_path / "outputs").rglob("metrics.jsonl")):
         assert process.poll() is None
