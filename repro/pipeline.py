@@ -114,7 +114,12 @@ class Cell:
         from repro import sft
 
         path, inputs = self.sft_data()
-        read = {**{k: self.config[k] for k in ("data", "seed")}, "sft": told_apart(self.config["sft"]), **self.machine, **self.processes("sft")}
+        read = {
+            **{k: self.config[k] for k in ("data", "seed")},
+            "sft": told_apart(self.config["sft"]),
+            **self.machine,
+            **self.processes("sft"),
+        }
         stage = Stage("sft", read, {"model": start_key, **inputs}, sft.VERSION)
         config = {**self.config, "sft_file": path}
         build = lambda work: launch.build("sft", config, start, work, stage.key)  # noqa: E731
