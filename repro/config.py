@@ -229,6 +229,10 @@ class EvalConfig:
     benchmarks: list[str] = field(default_factory=list)
     questions: int = MISSING  # a benchmark
     samples: int = MISSING  # k, completions a question
+    samples_by: dict[str, int] = field(default_factory=dict)  # benchmark -> another k
+    prompt: str | None = None  # format of published benchmarks (evals/prompts.py); null: the usual one of each
+    engine: str | None = None  # transformers | vllm; null: transformers
+    data: str | None = None  # folder of the benchmarks' files, or hub; null: REPRO_DATA_DIR
     temperature: float = MISSING  # 0 = greedy
     top_p: float = MISSING
     max_tokens: int = MISSING
@@ -607,11 +611,21 @@ def validate(config: DictConfig) -> None:
     _require(0 < config.eval.top_p <= 1, "eval.top_p", config.eval.top_p, "it must be in (0, 1]")
     temperature = config.eval.temperature
     _require(math.isfinite(temperature) and temperature >= 0, "eval.temperature", temperature, "it must be 0 (greedy) or positive")
-    if temperature == 0:
-        _require(
-            config.eval.samples == 1, "eval.samples", config.eval.samples, "greedy decoding (eval.temperature=0) gives one answer; use 1"
-        )
+    for key, number in {
+        "eval.samples": config.eval.samples,
+        **{f"eval.samples_by.{k}": v for k, v in config.eval.samples_by.items()},
+    }.items():
+        _require(number >= 1, key, number, "it must be a whole number of at least 1")
+        _require(temperature > 0 or number == 1, key, number, "greedy decoding (eval.temperature=0) gives one answer; use 1")
     from evals.benchmarks import BENCHMARKS
+    from evals.engines import ENGINES as SAMPLERS
+    from evals.prompts import FORMATS
+
+    for key, allowed in (("prompt", FORMATS), ("engine", SAMPLERS)):
+        value = config.eval[key]
+        _require(value is None or value in allowed, f"eval.{key}", value, f"choose one of {', '.join(allowed)}, or null")
+    for name in config.eval.samples_by:
+        _require(name in BENCHMARKS, "eval.samples_by", name, f"choose from {', '.join(BENCHMARKS)}")
 
     _require(len(config.eval.benchmarks) > 0, "eval.benchmarks", [], "name at least one benchmark")
     for name in config.eval.benchmarks:

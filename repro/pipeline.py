@@ -34,7 +34,7 @@ SERVING = ("url", "api_key_env", "timeout", "retries", "concurrency")  # where a
 
 def arm_key(config: dict[str, Any], stage: str = "rl") -> str:
     """Tells configurations apart that differ in anything a stage's numbers depend on but the training seed, whatever they are called."""
-    config = {**config, "sft": told_apart(config["sft"])}
+    config = {**config, "sft": told_apart(config["sft"]), "eval": decoding(config["eval"])}
     text = json.dumps({key: config[key] for key in READS[stage]}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
@@ -44,6 +44,11 @@ def told_apart(sft: dict[str, Any]) -> dict[str, Any]:
     if own_chains(sft):
         return {key: value for key, value in sft.items() if key not in ("file", "teacher")}
     return {**sft, "teacher": {key: value for key, value in sft["teacher"].items() if key not in SERVING}}
+
+
+def decoding(settings: dict[str, Any]) -> dict[str, Any]:
+    """What of the evaluation's settings changes a number; what is left open does not, nor where the questions lie."""
+    return {key: value for key, value in settings.items() if key != "data" and value not in (None, {})}
 
 
 def cell_dir(config: dict[str, Any]) -> str:
@@ -161,12 +166,26 @@ class Cell:
         from evals import harness
         from evals.benchmarks import BENCHMARKS
 
-        versions = {name: BENCHMARKS[name].version for name in self.config["eval"]["benchmarks"]}
-        read = {"eval": self.config["eval"], "versions": versions, "verifier": self.verifier.version, "step": step, **self.machine}
+        versions = {name: self._state(BENCHMARKS[name]) for name in self.config["eval"]["benchmarks"]}
+        read = {
+            "eval": decoding(self.config["eval"]),
+            "versions": versions,
+            "verifier": self.verifier.version,
+            "step": step,
+            **self.machine,
+        }
         stage = Stage("eval", read, {"model": model_key}, harness.VERSION)
         label = f"{kind} step {step}" if kind == "rl" else kind
         build = lambda work: harness.evaluate(self.config, self.verifier, model, work, label)  # noqa: E731
         self.evaluations.append((kind, step, self._note(f"eval {label}", self.store.get_or_build(stage, build))))
+
+    def _state(self, benchmark: Any) -> Any:
+        """What tells two states of a benchmark apart: its version, and of a published one the contents of its file."""
+        from evals.benchmarks import FileBenchmark
+
+        if not isinstance(benchmark, FileBenchmark):
+            return benchmark.version
+        return [benchmark.version, benchmark.contents(self.config["eval"]["data"])]
 
     def run(self) -> dict[str, Any]:
         """All stages; returns what ``cell.json`` holds."""

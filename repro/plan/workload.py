@@ -11,6 +11,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from evals.harness import samples_of
 from repro.plan.cells import Planned
 
 DRAWN = 256  # problems of the draw
@@ -138,7 +139,7 @@ def of_stage(config: dict[str, Any], stage: Planned, lengths: Lengths) -> Work:
     prompt, response, _ = expected_lengths(config, trained_by, lengths)
     window = evaluation["max_tokens"]
     length = min(response, window)
-    samples = sum(questions(name, evaluation["questions"]) for name in evaluation["benchmarks"]) * evaluation["samples"]
+    samples = sum(questions(name, evaluation["questions"]) * samples_of(evaluation, name) for name in evaluation["benchmarks"])
     return Work(
         samples=samples,
         sampled=samples * length,
