@@ -459,7 +459,8 @@ def own_chains(sft: Any) -> bool:
 
 
 def _validate_teacher(config: DictConfig) -> None:
-    from repro.data.distill import KEEP, METHODS
+    from repro.data.distill import METHODS
+    from repro.data.rejection import KEEP
 
     sft, teacher = config.sft, config.sft.teacher
     if sft.file is not None:

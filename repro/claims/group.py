@@ -156,12 +156,11 @@ class Group:
         """How the training data of all cells were kept apart from a benchmark, in words; empty where some cell does not say.
 
         A cell says so in ``cell.json``: ``contamination: {benchmark: {"method": text, ...}}``. The micro world's splits need no check: no test
-        problem can be drawn for training, whatever the seed.
+        problem can be drawn for training, whatever the seed; a cell that trained on a file says what it found there.
         """
-        if benchmark.startswith("micro_"):
-            return BY_CONSTRUCTION
+        by_default = BY_CONSTRUCTION if benchmark.startswith("micro_") else ""
         found = [cell.facts.get("contamination") or {} for cell in self.cells.values()]
-        said = [str((facts.get(benchmark) or {}).get("method") or "") for facts in found]
+        said = [str((facts.get(benchmark) or {}).get("method") or by_default) for facts in found]
         return ", ".join(sorted(set(said))) if all(said) else ""
 
     def values(self, metric: Mapping[str, Any], name: str) -> dict[int, float]:

@@ -233,6 +233,9 @@ def unresolved(config: dict[str, Any]) -> str | None:
     return None
 
 
+UNPLANNED = ("sft_data",)  # stages of a cell that the figures leave out; the assumptions say so
+
+
 class _DryStore(Store):
     """A store that neither makes its folder nor builds: it notes what it is asked for."""
 
@@ -270,7 +273,7 @@ def _with_keys(config: dict[str, Any], stages: list[Planned]) -> list[Planned]:
     class DryCell(Cell):
         def __init__(self) -> None:
             self.config, self.store = config, _DryStore(config["paths"]["store"])
-            self.done, self.evaluations, self.verifier = [], [], Verifier()
+            self.done, self.evaluations, self.warnings, self.verifier = [], [], [], Verifier()
 
         def rl(self, *inputs: Any) -> Built:
             built = super().rl(*inputs)
@@ -278,7 +281,7 @@ def _with_keys(config: dict[str, Any], stages: list[Planned]) -> list[Planned]:
 
     cell = DryCell()
     cell.run()
-    asked = list(cell.store.asked)
+    asked = [(stage, status) for stage, status in cell.store.asked if stage.name not in UNPLANNED]
     if config["model"]["path"] is not None:  # a checkpoint from outside is no stage of the store
         stages, first = stages[1:], [replace(stages[0], status=STORED)]
     else:

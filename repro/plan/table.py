@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from repro.config import own_chains
 from repro.plan import calibrate, detect, gpus
 from repro.plan.calibrate import Speeds
 from repro.plan.cells import BEGUN, NEW, STORED, UNKNOWN, Plan, Planned, PlannedCell
@@ -149,6 +150,8 @@ def _assumptions(plan: Plan, request: Request) -> list[str]:
         lines.append("100 tokens a prompt; --prompt-tokens")
     if any(cell.config["verifier"].get("kind") == "judge" for cell in plan.cells):
         lines.append("the time that a judge takes for its judgements is not in it")
+    if any(cell.config["sft"]["name"] != "none" and not own_chains(cell.config["sft"]) for cell in plan.cells):
+        lines.append("chains of a teacher or a file are taken as there: distilling them (sft_data) is not in it")
     if request.speeds is None and shape_of(config["model"]).parameters < SMALL:
         lines.append(
             "models below 100M parameters wait for kernel launches on a GPU: times are a bound from below, measure on the machine itself"
