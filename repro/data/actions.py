@@ -30,7 +30,7 @@ SHOWN = 6_000  # characters of the thoughts so far that a prompt shows: their en
 
 @dataclass(frozen=True)
 class Limits:
-    """``steps``: replies before the answer is forced. ``attempts``: goals below one parent that may fail. ``depth``: goals below the root."""
+    """``steps``: replies of a chain, 2 at least; the last is the answer. ``attempts``: goals below one parent that may fail. ``depth``: goals below the root."""
 
     steps: int = 24
     attempts: int = 4
@@ -134,7 +134,7 @@ def machine(problem: str, limits: Limits = LIMITS) -> Generator[Call, str, list[
             following, why = _next(state, reply)
         elif state == "decompose":
             proposed = [p for p in _SUBGOAL.findall(reply)[-3:] if not _known(p, current)]
-            current.waiting = proposed or current.waiting
+            current.waiting = list(proposed) or current.waiting
             chosen = _choose(current, limits)
             if chosen is None:  # nothing to try below this goal: give it up, or answer with what there is
                 why = "default" if not proposed and current.failures < limits.attempts else "attempts"
