@@ -241,10 +241,10 @@ def test_a_claim_is_exploratory_unless_the_records_code_held_it(tmp_path: Path) 
     assert "not in this repository" in state(["f" * 40]).exploratory
     path.write_text("# a comment\n" + path.read_text())
     git("commit", "-qam", "comment")
-    assert not state([before]).exploratory
+    assert not state([held]).exploratory
     path.write_text(path.read_text().replace("margin: 3.0", "margin: 1.0"))
     git("commit", "-qam", "edit")
-    assert "edited after" in state([before]).exploratory
+    assert "edited after" in state([held]).exploratory
 
 
 def at_paper_scale(root: Path, **facts) -> None:
