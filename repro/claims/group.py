@@ -167,6 +167,8 @@ class Group:
         """Seed -> the declared number, in points. Raises RecordError where it cannot be made."""
         if metric["kind"] == "curve":
             return self._curve(metric, name)
+        if metric["kind"] == "traces":
+            return {seed: self._doublings(cell, f"{name}, seed {seed}") for seed, cell in sorted(self.cells.items())}
         step, window = self.last, self.config["eval"]["max_tokens"]
         names = [BENCHMARKS[role][self.scale] for role in metric["benchmarks"]]
         found: dict[int, list[float]] = {seed: [] for seed in sorted(self.evaluations[step])}
@@ -183,6 +185,13 @@ class Group:
                 else:
                     series.append(100 * _cut(rows))
         return {seed: float(np.mean(series)) for seed, series in found.items()}
+
+    def _doublings(self, cell: Cell, name: str) -> float:
+        """log2 of the rate of matches in forum documents over that in others."""
+        ratio = cell.facts["traces"]["ratio"]
+        if ratio is None:
+            raise RecordError(f"{name}: no match in forum documents, or none in others: search more of the corpus")
+        return float(np.log2(ratio["ratio"]))
 
     def curve(self, column: str) -> dict[int, tuple[np.ndarray, np.ndarray]]:
         """Seed -> (steps, values) of a column of the RL stage's metrics; seeds without it are left out."""
