@@ -241,6 +241,19 @@ class EvalConfig:
 
 
 @dataclass
+class TracesConfig:
+    """The search of a pre-training corpus for reflective phrases (``repro.data.traces``); a cell that makes it does nothing else."""
+
+    name: str = MISSING  # `none`: no search
+    corpus: str | None = None  # file, folder or hub:OWNER/NAME; null: a generated one with planted phrases
+    column: str = "text"
+    megabytes: float | None = None  # of the generated corpus
+    parts: int = 1  # a real corpus is dealt out document by document; the cell with seed s searches part s
+    queries: str | None = None  # YAML file of phrases; null: the project's
+    processes: int = 1
+
+
+@dataclass
 class TrackingConfig:
     name: str = MISSING  # wandb | none
     mode: str = MISSING  # offline | online
@@ -298,6 +311,7 @@ class Config:
     reward: RewardConfig = field(default_factory=RewardConfig)
     verifier: VerifierConfig = field(default_factory=VerifierConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
+    traces: TracesConfig = field(default_factory=TracesConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     launch: LaunchConfig = field(default_factory=LaunchConfig)
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)
@@ -359,7 +373,7 @@ def _seeds(config: DictConfig, *keys: str) -> None:
 
 def _validate_names(config: DictConfig) -> None:
     """Names become folders; one with a slash would hide a cell from its sweep."""
-    groups = ("model", "data", "sft", "rl", "reward", "verifier", "eval", "tracking", "launch", "resources")
+    groups = ("model", "data", "sft", "rl", "reward", "verifier", "eval", "traces", "tracking", "launch", "resources")
     for key in ("experiment_name", *(f"{group}.name" for group in groups)):
         value = OmegaConf.select(config, key)
         _require(bool(NAME.fullmatch(value)), key, value, "up to 60 letters, digits and . _ + - are allowed")
@@ -463,7 +477,8 @@ def own_chains(sft: Any) -> bool:
 
 
 def _validate_teacher(config: DictConfig) -> None:
-    from repro.data.distill import KEEP, METHODS
+    from repro.data.distill import METHODS
+    from repro.data.rejection import KEEP
 
     sft, teacher = config.sft, config.sft.teacher
     if sft.file is not None:
@@ -495,6 +510,23 @@ def _validate_teacher(config: DictConfig) -> None:
     _require(good, "sft.teacher.temperature", teacher.temperature, "it must be 0 (greedy) or positive")
     _require(0 < teacher.top_p <= 1, "sft.teacher.top_p", teacher.top_p, "it must be in (0, 1]")
     _require(config.data.mixture_by == "samples", "data.mixture_by", config.data.mixture_by, "the prompts of a teacher mix by samples")
+
+
+def _validate_traces(config: DictConfig) -> None:
+    traces = config.traces
+    if traces.name == "none":
+        return
+    for stage in ("sft", "rl"):
+        _require(
+            config[stage].name == "none", f"{stage}.name", config[stage].name, f"a search of a corpus trains nothing; use {stage}=none"
+        )
+    _finite_positive(config, "traces.parts", "traces.processes")
+    if traces.corpus is None:
+        _require(traces.megabytes is not None, "traces.megabytes", None, "give the size of the generated corpus, or traces.corpus")
+        _finite_positive(config, "traces.megabytes")
+        _require(traces.parts == 1, "traces.parts", traces.parts, "a generated corpus is one for every seed; use 1")
+        return
+    _require(0 <= config.seed < traces.parts, "seed", config.seed, f"it names a part of the corpus, 0..traces.parts-1 ({traces.parts - 1})")
 
 
 def _validate_rl(config: DictConfig) -> None:
@@ -603,6 +635,7 @@ def validate(config: DictConfig) -> None:
         _finite_positive(config, *(f"sft.{key}" for key in keys))
         _shares(config, "sft.warmup", "sft.min_learning_rate")
         _validate_teacher(config)
+    _validate_traces(config)
     _validate_data(config)
     limit = 100_000  # a draw of distinct problems beyond it would take long
     _require(config.data.train_size <= limit, "data.train_size", config.data.train_size, f"it must be at most {limit}")

@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 from repro import interrupt, launch
 from repro.config import own_chains, plain
 from repro.store import Built, Stage, Store, fingerprint
-from repro.tracking import arm_name
+from repro.tracking import arm_name, searches
 
 log = logging.getLogger(__name__)
 
@@ -27,13 +27,18 @@ log = logging.getLogger(__name__)
 READS = {  # what a row of the table at each stage depends on, the training seed apart; an arm is all of it
     "base": ("model", "eval", "threads"),
     "sft": ("model", "data", "sft", "eval", "threads", "launch"),
+    "traces": ("traces",),
     "rl": ("scale", "model", "data", "sft", "rl", "reward", "verifier", "eval", "threads", "launch"),
 }
 SERVING = ("url", "api_key_env", "timeout", "retries", "concurrency")  # where a teacher is asked and how fast: part of no key
 
 
-def arm_key(config: dict[str, Any], stage: str = "rl") -> str:
-    """Tells configurations apart that differ in anything a stage's numbers depend on but the training seed, whatever they are called."""
+def arm_key(config: dict[str, Any], stage: str | None = None) -> str:
+    """Tells configurations apart that differ in anything a stage's numbers depend on but the training seed, whatever they are called.
+
+    ``stage``: the last one of the cell by default.
+    """
+    stage = stage or ("traces" if searches(config) else "rl")
     config = {**config, "sft": told_apart(config["sft"]), "eval": decoding(config["eval"])}
     text = json.dumps({key: config[key] for key in READS[stage]}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
@@ -66,6 +71,7 @@ class Cell:
         self.evaluations: list[tuple[str, int, Built]] = []
         self.contamination: dict[str, Any] = {}
         self.warnings: list[str] = []
+        self.found: dict[str, Any] | None = None  # of a search for traces
         from repro.verifiers import Verifier
 
         self.verifier = Verifier()  # of evaluation, whatever rewards RL
@@ -100,6 +106,18 @@ class Cell:
 
         built = self._note("base", obtain(model, self.store, self.config["threads"]))
         return built.path / "model", built.stage.key
+
+    def traces(self) -> None:
+        """Search a corpus for traces of reflection; ``found``: rates and their ratio, for ``cell.json`` and the claim."""
+        from repro.data import traces
+
+        settings, seed = self.config["traces"], self.config["seed"]
+        stage, build = traces.stage_of(settings, seed)
+        built = self._note("traces", self.store.get_or_build(stage, build))
+        made = {key: built.manifest.get(key) for key in ("rates", "ratio", "truth")}
+        self.found = {**made, **self._provenance(built), "arm_key": arm_key(self.config)}
+        for line in built.manifest.get("table", "").splitlines():
+            log.info("  %s", line)
 
     def sft_data(self) -> tuple[str | None, dict[str, str]]:
         """(file of prompts and responses that SFT imitates, None for the world's own chains; the key of it as an input)."""
@@ -198,6 +216,9 @@ class Cell:
         from repro.data.stage import contamination
 
         start = time.monotonic()
+        if searches(self.config):
+            self.traces()
+            return self._summary(start)
         self.contamination = contamination(self.config)
         model, key = self.base()
         base, base_key = model, key
@@ -210,6 +231,13 @@ class Cell:
             for policy in sorted((built.path / "policies").glob("step-*")):
                 self.evaluate("rl", int(policy.name.split("-")[1]), policy, built.stage.key)
             self.evaluate("rl", self.config["rl"]["steps"], built.path / "model", built.stage.key)
+        return self._summary(start)
+
+    def _provenance(self, built: Built) -> dict[str, Any]:
+        made = built.manifest["environment"]
+        return {"key": built.stage.key, "commit": made["commit"], "dirty": made["dirty"]}
+
+    def _summary(self, start: float) -> dict[str, Any]:
         self.verifier.close()
         return {
             "arm": arm_name(self.config),
@@ -222,15 +250,14 @@ class Cell:
                     "stage": kind,
                     "step": step,
                     "arm_key": arm_key(self.config, kind),
-                    "key": built.stage.key,
-                    "commit": built.manifest["environment"]["commit"],
-                    "dirty": built.manifest["environment"]["dirty"],
+                    **self._provenance(built),
                 }
                 for kind, step, built in self.evaluations
             ],
             "store": str(self.store.root),
             "contamination": self.contamination,
             "warnings": self.warnings,
+            **({"traces": self.found} if self.found else {}),
         }
 
     def records(self):
@@ -238,7 +265,10 @@ class Cell:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        tables = []
+        from evals.harness import schema
+
+        front = [("arm", pa.string()), ("arm_key", pa.string()), ("train_seed", pa.int64()), ("stage", pa.string()), ("step", pa.int64())]
+        tables = [pa.schema([*front, *schema()]).empty_table()]  # a search for traces has no samples
         for kind, step, built in self.evaluations:
             table = pq.read_table(built.path / "samples.parquet")
             # The base model has no training seed; what it shares with other arms is told by `stage`.

@@ -40,14 +40,14 @@ def test_every_experiment_runs_and_a_second_time_only_reads(experiment: str, tmp
     sweep = tmp_path / "outputs" / "sweeps" / experiment
     cells = {p: json.loads(p.read_text()) for p in sweep.glob("*/seed=*/cell.json")}
     assert cells and all(cell["status"] == "done" for cell in cells.values())
-    assert "rl @ 4" in first.stdout or experiment == "sft_scaling"
+    assert "rl @ 4" in first.stdout or experiment in ("sft_scaling", "pretraining_traces")
     for path, cell in cells.items():
         rows = pq.read_table(path.with_name("records.parquet")).to_pylist()
         evaluations = len(cell["evaluations"])
         assert len(rows) == evaluations * 5 * 3 * 2  # benchmarks x questions x samples
         assert len({(r["stage"], r["step"], r["benchmark"], r["question_id"], r["sample_index"]) for r in rows}) == len(rows)
         assert cell["command"].startswith("python -m repro hydra.mode=RUN") and "environment" in cell
-    if experiment not in ("quickstart", "reward_design", "sft_init_for_rl"):
+    if experiment not in ("quickstart", "reward_design", "sft_init_for_rl", "pretraining_traces"):
         return  # reading again is the same for all
     again = repro(*arguments, cwd=tmp_path)
     assert "0 built in 0 s" in again.stdout

@@ -21,10 +21,10 @@ from repro.claims.group import BENCHMARKS
 FOLDER = Path(__file__).parents[2] / "conf" / "claim"
 TESTS = ("welch", "paired", "interaction", "trend", "one_sample")
 DIRECTIONS = ("increase", "decrease", "none")
-KINDS = ("accuracy", "tokens", "truncated", "curve")
+KINDS = ("accuracy", "tokens", "truncated", "curve", "traces")
 SUMMARIES = ("final", "change", "slope", "area", "spread", "collapse")
 UNITS = {"share": "points", "window": "% of the window", "raw": "as logged"}
-STAGES = ("base", "sft", "rl")
+STAGES = ("base", "sft", "rl", "traces")
 SCALES = ("mechanism", "magnitude")
 
 
@@ -62,13 +62,15 @@ class Claim:
     def unit(self) -> str:
         if self.metric["kind"] == "curve":
             return UNITS[self.metric["unit"]]
-        return "% of the window" if self.metric["kind"] == "tokens" else "points"
+        return {"tokens": "% of the window", "traces": "doublings"}.get(self.metric["kind"], "points")
 
     @property
     def measured(self) -> str:
         """The metric in words."""
         if self.metric["kind"] == "curve":
             return f"{self.metric['summary']} of training {self.metric['column']} ({self.unit})"
+        if self.metric["kind"] == "traces":
+            return "matches per sentence, forum over other documents (log2)"
         names = "+".join(self.metric["benchmarks"])
         return {"accuracy": f"accuracy {names}", "tokens": f"CoT length {names} ({self.unit})", "truncated": f"truncated {names}"}[
             self.metric["kind"]
@@ -175,6 +177,9 @@ def _metric(path: Path, metric: Any) -> dict[str, Any]:
         _one_of(path, "metric.unit", metric["unit"], tuple(UNITS))
         if not isinstance(metric["window"], float) or not 0 < metric["window"] <= 1:
             raise ClaimError(f"{path}: metric.window must be a share of the steps, above 0 and at most 1, got {metric['window']!r}")
+        return dict(metric)
+    if metric["kind"] == "traces":
+        _keys(path, "metric.", metric, ("kind",), ())
         return dict(metric)
     _keys(path, "metric.", metric, ("kind", "benchmarks"), ("benchmarks",))
     if not isinstance(metric["benchmarks"], list) or not metric["benchmarks"]:

@@ -93,6 +93,9 @@ def _guards(claim: Claim, found: Mapping[str, Group], fixed: set[str]) -> list[s
     """Reasons of ``repro.claims.guards`` over every benchmark that the metric reads; for curves over MATH, what all RL cells are asked."""
     reasons: list[str] = []
     scale = next(iter(found.values())).scale
+    if claim.metric["kind"] == "traces":  # documents are counted, there are no samples
+        few = next((f"{name} has {len(g.cells)}" for name, g in found.items() if len(g.cells) < claim.min_seeds), None)
+        return [str(_with_command(f"needs {claim.min_seeds} parts of the corpus: {few}", claim))] if few else []
     for role in claim.metric.get("benchmarks", ["math"]):
         benchmark = BENCHMARKS[role][scale]
         try:

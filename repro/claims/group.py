@@ -158,18 +158,19 @@ class Group:
         """How the training data of all cells were kept apart from a benchmark, in words; empty where some cell does not say.
 
         A cell says so in ``cell.json``: ``contamination: {benchmark: {"method": text, ...}}``. The micro world's splits need no check: no test
-        problem can be drawn for training, whatever the seed.
+        problem can be drawn for training, whatever the seed; a cell that trained on a file says what it found there.
         """
-        if benchmark.startswith("micro_"):
-            return BY_CONSTRUCTION
+        by_default = BY_CONSTRUCTION if benchmark.startswith("micro_") else ""
         found = [cell.facts.get("contamination") or {} for cell in self.cells.values()]
-        said = [str((facts.get(benchmark) or {}).get("method") or "") for facts in found]
+        said = [str((facts.get(benchmark) or {}).get("method") or by_default) for facts in found]
         return ", ".join(sorted(set(said))) if all(said) else ""
 
     def values(self, metric: Mapping[str, Any], name: str) -> dict[int, float]:
         """Seed -> the declared number, in points. Raises RecordError where it cannot be made."""
         if metric["kind"] == "curve":
             return self._curve(metric, name)
+        if metric["kind"] == "traces":
+            return {seed: self._doublings(cell, f"{name}, seed {seed}") for seed, cell in sorted(self.cells.items())}
         step, window = self.last, self.config["eval"]["max_tokens"]
         names = [BENCHMARKS[role][self.scale] for role in metric["benchmarks"]]
         found: dict[int, list[float]] = {seed: [] for seed in sorted(self.evaluations[step])}
@@ -186,6 +187,13 @@ class Group:
                 else:
                     series.append(100 * _cut(rows))
         return {seed: float(np.mean(series)) for seed, series in found.items()}
+
+    def _doublings(self, cell: Cell, name: str) -> float:
+        """log2 of the rate of matches in forum documents over that in others."""
+        ratio = cell.facts["traces"]["ratio"]
+        if ratio is None:
+            raise RecordError(f"{name}: no match in forum documents, or none in others: search more of the corpus")
+        return float(np.log2(ratio["ratio"]))
 
     def curve(self, column: str) -> dict[int, tuple[np.ndarray, np.ndarray]]:
         """Seed -> (steps, values) of a column of the RL stage's metrics; seeds without it are left out."""

@@ -30,7 +30,8 @@ class Records:
         self.groups: dict[tuple[str, str, str], Group] = {}
         for cell in self.cells:
             scale, seed = cell.config["scale"], int(cell.config["seed"])
-            for evaluation in cell.facts["evaluations"]:
+            searched = [{"stage": "traces", "step": 0, **cell.facts["traces"]}] if cell.facts.get("traces") else []
+            for evaluation in [*cell.facts["evaluations"], *searched]:
                 key = (scale, evaluation["stage"], evaluation["arm_key"])
                 group = self.groups.setdefault(key, Group(*key, config=cell.config))
                 group.cells.setdefault(seed, cell)

@@ -21,8 +21,6 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from repro.data.teacher import Completion, Prompt, Teacher, messages, wanted
-
 VERSION = 1  # of prompts and transitions; part of the teacher's name
 STATES = ("clarify", "decompose", "solve", "reflect", "answer")
 # What the model may ask for; the first one is taken where it says nothing usable.
@@ -32,11 +30,14 @@ SHOWN = 6_000  # characters of the thoughts so far that a prompt shows: their en
 
 @dataclass(frozen=True)
 class Limits:
-    """``steps``: replies before the answer is forced. ``attempts``: goals below one parent that may fail. ``depth``: goals below the root."""
+    """``steps``: replies of a chain, 2 at least; the last is the answer. ``attempts``: goals below one parent that may fail. ``depth``: goals below the root."""
 
     steps: int = 24
     attempts: int = 4
     depth: int = 3
+
+
+LIMITS = Limits()
 
 
 @dataclass
@@ -115,7 +116,7 @@ _OTHER = re.compile(r"^[\s*_>-]*(alternatively,\s*\S.*?)[\s*_]*$", re.I | re.M)
 _LABELS = re.compile(r"^[\s*_>-]*(?:next|goal|(?:current|parent) goal achieved)[\s*_]*:.*$\n?", re.I | re.M)
 
 
-def machine(problem: str, limits: Limits = Limits()) -> Generator[Call, str, list[Thought]]:
+def machine(problem: str, limits: Limits = LIMITS) -> Generator[Call, str, list[Thought]]:
     """The state machine of one problem: yields calls, is sent replies, returns the log; the last thought is the answer."""
     thoughts: list[Thought] = []
     root = current = Goal("solve the problem")
@@ -133,7 +134,7 @@ def machine(problem: str, limits: Limits = Limits()) -> Generator[Call, str, lis
             following, why = _next(state, reply)
         elif state == "decompose":
             proposed = [p for p in _SUBGOAL.findall(reply)[-3:] if not _known(p, current)]
-            current.waiting = proposed or current.waiting
+            current.waiting = list(proposed) or current.waiting
             chosen = _choose(current, limits)
             if chosen is None:  # nothing to try below this goal: give it up, or answer with what there is
                 why = "default" if not proposed and current.failures < limits.attempts else "attempts"
@@ -239,78 +240,6 @@ def _known(text: str, goal: Goal) -> bool:
 def _plain(reply: str) -> str:
     """A reply without the lines that are meant for the machine."""
     return _LABELS.sub("", reply).strip()
-
-
-class ActionTeacher:
-    """A ``Teacher`` whose completions are chains of the machine. ``max_tokens`` is of one reply; token counts are sums over all replies.
-
-    Args:
-        model: answers all states. reflector: answers ``reflect`` (the paper: another model, o1-mini); None: ``model``.
-        concurrency: chains under way; their replies are asked for together.
-    """
-
-    def __init__(self, model: Teacher, reflector: Teacher | None = None, limits: Limits = Limits(), concurrency: int = 16) -> None:
-        self.model, self.reflector, self.limits = model, reflector or model, limits
-        self.concurrency = max(concurrency, getattr(getattr(model, "engine", None), "batch", 1))
-        self.name = f"actions-{VERSION}({model.name})"
-
-    def generate(self, prompts, n=1, *, temperature, top_p, max_tokens, seed, samples=None) -> Iterator[Completion]:
-        sampling = {"temperature": temperature, "top_p": top_p, "max_tokens": max_tokens, "seed": seed}
-        pending = wanted(len(prompts), n, samples)
-        under_way: list[_Chain] = []
-        while True:
-            while len(under_way) < self.concurrency and (pair := next(pending, None)) is not None:
-                under_way.append(_Chain(*pair, _question(prompts[pair[0]]), self.limits))
-            if not under_way:
-                return
-            for teacher, states in ((self.model, set(STATES) - {"reflect"}), (self.reflector, {"reflect"})):
-                chains = [chain for chain in under_way if chain.call.state in states and not chain.asked]
-                asked = [chain.call.prompt for chain in chains]
-                for reply in teacher.generate(asked, **sampling, samples=[[chain.sample] for chain in chains]) if chains else ():
-                    chains[reply.prompt].take(reply)
-                    if chains[reply.prompt].result is not None:
-                        yield chains[reply.prompt].result
-            under_way = [chain for chain in under_way if chain.result is None]
-            for chain in under_way:
-                chain.asked = False
-
-
-class _Chain:
-    """One machine under way. ``asked``: it had its reply of this round."""
-
-    def __init__(self, prompt: int, sample: int, problem: str, limits: Limits) -> None:
-        self.prompt, self.sample, self.asked = prompt, sample, False
-        self.run = machine(problem, limits)
-        self.call = next(self.run)
-        self.replies: list[Completion] = []
-        self.result: Completion | None = None
-
-    def take(self, reply: Completion) -> None:
-        self.replies.append(reply)
-        self.asked = True
-        try:
-            self.call = self.run.send(reply.text)
-        except StopIteration as end:
-            self.result = self._completion(end.value)
-
-    def _completion(self, thoughts: list[Thought]) -> Completion:
-        log = []
-        for thought, reply in zip(thoughts, self.replies, strict=True):
-            tokens = {"prompt_tokens": reply.prompt_tokens, "completion_tokens": reply.completion_tokens}
-            log.append({**vars(thought), **tokens, "finish_reason": reply.finish_reason})
-        sums = [
-            None if any(entry[kind] is None for entry in log) else sum(entry[kind] for entry in log)
-            for kind in ("prompt_tokens", "completion_tokens")
-        ]
-        text = "\n\n".join(thought.shown for thought in thoughts if thought.shown)
-        return Completion(self.prompt, self.sample, text, *sums, self.replies[-1].finish_reason, log)
-
-
-def _question(prompt: Prompt) -> str:
-    """What the user asks, without the instruction to box, which is the answer state's."""
-    from repro.data.prompts import INSTRUCTION
-
-    return "\n".join(m["content"] for m in messages(prompt) if m["role"] == "user").removesuffix(INSTRUCTION).strip()
 
 
 HELP = """python -m repro.data.actions prompts=FILE out=DIR (url=URL model=NAME | path=CHECKPOINT) [key=value ...]

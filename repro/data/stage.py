@@ -26,7 +26,7 @@ def obtain(config: dict[str, Any], store: Store, machine: dict[str, Any], verifi
     Raises:
         ConfigError: a file or a teacher that cannot be used. EndpointError: the teacher's endpoint; what came stays in the journal.
     """
-    from repro.data import distill
+    from repro.data import distill, rejection
     from repro.data.sets import located
 
     sft = config["sft"]
@@ -39,15 +39,15 @@ def obtain(config: dict[str, Any], store: Store, machine: dict[str, Any], verifi
     facts = {"teacher": distill.identity(teacher), "data": config["data"]}
     if teacher["path"]:
         facts |= {"engine": teacher["engine"], **machine}
-    journal = store.root / ".teachers" / f"{Stage('sft_data', facts, {}, distill.VERSION).key}.jsonl"
+    journal = store.root / ".teachers" / f"{Stage('sft_data', facts, {}, rejection.VERSION).key}.jsonl"
     read = {**facts, "n": sft["samples_per_problem"], "verifier": verifier.version}
-    stage = Stage("sft_data", read, {}, distill.VERSION)
+    stage = Stage("sft_data", read, {}, rejection.VERSION)
 
     def build(work: Path) -> dict[str, Any]:
         sampling, seed = distill.sampling_of(teacher), config["data"]["seed"]
         settings = {"verifier": verifier, "keep": teacher["keep"], "journal": journal}
         settings["facts"] = {"allow_contaminated": config["allow_contaminated"]}
-        made = distill.distill(
+        made = rejection.distill(
             tasks(config["data"]), distill.make_teacher(teacher), sft["samples_per_problem"], sampling, seed, work, **settings
         )
         if not made["counts"][str(sft["samples_per_problem"])]["kept"]:
@@ -78,7 +78,7 @@ def _named(source: str) -> str:
 
 def tasks(data: dict[str, Any]) -> list[Any]:
     """The prompts of SFT's train set, with references."""
-    from repro.data.distill import Task
+    from repro.data.rejection import Task
     from repro.data.web import train_items
 
     return [Task(item.problem.id, item.problem.prompt(), item.reference, item.problem.task) for _, item in train_items(data)]

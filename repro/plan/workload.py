@@ -108,6 +108,8 @@ def of_stage(config: dict[str, Any], stage: Planned, lengths: Lengths) -> Work:
         prompt, response, longest = expected_lengths(config, "long", Lengths())
         trained = steps * made["batch_size"] * (prompt + response)
         return Work(trained=trained, steps=steps, updates=steps, length=response, longest=longest, prompt=prompt)
+    if stage.kind == "traces":
+        return Work()
     if stage.kind in ("sft", "judge"):
         if stage.kind == "judge":
             from repro.data.judge import EPOCHS

@@ -22,7 +22,7 @@ def reply(model: str, prompt: str, seed: int) -> str:
         solution = prompt.split("[Solution]\n")[1].split("\n", maxsplit=1)[0].removeprefix("The result: ")
         return f"The final answer is \\boxed{{{'' if solution in PROSE else solution}}}"
     problem = ITEMS[prompt.split("\n", maxsplit=1)[0]].problem
-    sample = next(i for i in range(2) if request_seed(prompt, i, 0) == seed)
+    sample = next(i for i in range(32) if request_seed(prompt, i, 0) == seed)
     return f"Some steps. So \\boxed{{{teacher_answer(problem, sample, 0)}}}"
 
 
@@ -37,7 +37,8 @@ class Handler(BaseHTTPRequestHandler):
         with open(self.log, "a") as file:
             file.write(json.dumps([body["model"], prompt, body.get("seed")]) + "\n")
         content = reply(body["model"], prompt, body.get("seed") or 0) if body["model"] != "garbage" else None
-        data = json.dumps({"choices": [{"message": {"content": content}}]}).encode()
+        usage = {"prompt_tokens": len(prompt), "completion_tokens": len(content or "")}  # characters: exact, so that sums can be checked
+        data = json.dumps({"choices": [{"message": {"content": content}}], "usage": usage}).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
