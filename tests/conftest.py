@@ -51,5 +51,6 @@ def repro(*arguments: str, cwd: Path, check: bool = True, timeout: float = 300, 
 
 @pytest.fixture(scope="session")
 def shared_store(tmp_path_factory) -> Path:
-    """A store for the tests that do not look at building, so that equal stages are built once a session."""
-    return tmp_path_factory.mktemp("store")
+    """A store for the tests that do not look at building: equal stages are built once a session, by whichever xdist worker is first."""
+    root = tmp_path_factory.getbasetemp()
+    return (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "shared-store"

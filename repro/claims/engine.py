@@ -322,6 +322,7 @@ def _guards(claim: Claim, found: Mapping[str, Group], fixed: set[str]) -> list[s
         checks = [
             guards.different_decoding(everyone),
             guards.different_verifier(everyone),
+            guards.different_budget(everyone),
             guards.different_questions(everyone),
             guards.nan_accuracies(everyone),
             guards.missing_samples(everyone, int(group.config["eval"]["samples"])),

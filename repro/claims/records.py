@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from repro.budget import describe
 from repro.claims import curves
 from repro.claims.arms import Arm, scores_of
 
@@ -154,6 +155,7 @@ class Group:
             truncated=truncated,
             exceed_handling=True,  # the harness hands every cut sample to the verifier as cut: no answer, wrong
             data_order={seed: cell.start() for seed, cell in self.cells.items()},
+            budget=describe(self.config) if self.stage == "rl" else "",
             decontaminated=self.decontaminated(benchmark),
         )
 
@@ -401,6 +403,8 @@ def _undeclared(groups: Mapping[str, Group], queries: Mapping[str, tuple[Mapping
         return key in varied or (top in whole and not (top == "rl" and key.rsplit(".", maxsplit=1)[-1] in BUDGET))
 
     for (first, a), (second, b) in itertools.combinations(groups.items(), 2):
+        if a.stage == b.stage == "rl" and describe(a.config) != describe(b.config):
+            return f"budget differs: {first} {describe(a.config)}, {second} {describe(b.config)}"
         shared = [part for part in READS[a.stage] if part in READS[b.stage] and part not in SETUP]
         left, right = ({k: v for part in shared for k, v in _flat(g.config[part], part).items()} for g in (a, b))
         for key in sorted({*left, *right}):

@@ -22,6 +22,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from repro.budget import kind_of, last_step, read_by_key
 from repro.config import ConfigError, plain, register, validate
 from repro.store import RESUME, Built, Stage, Store
 
@@ -174,8 +175,11 @@ def _identity(kind: str, read: Any, *inputs: str) -> str:
     return f"{kind}-{hashlib.sha256(json.dumps([read, inputs], sort_keys=True).encode()).hexdigest()[:16]}"
 
 
-def kept_steps(rl: dict[str, Any]) -> list[int]:
-    """RL steps whose policy is kept and evaluated: every ``eval_steps``, and the last."""
+def kept_steps(config: dict[str, Any]) -> list[int]:
+    """RL steps whose policy is kept and evaluated: every ``eval_steps``, and the last; only the last where a budget ends the run."""
+    rl = config["rl"]
+    if kind_of(config) != "samples":
+        return [last_step(config)]
     between = range(rl["eval_steps"], rl["steps"], rl["eval_steps"]) if rl["eval_steps"] else ()
     return [*between, rl["steps"]]
 
@@ -210,10 +214,10 @@ def stages_of(config: dict[str, Any]) -> list[Planned]:
             judge = Planned("judge", _identity("judge", [config["sft"], config["data"], launched], base.identity))
             stages.append(judge)
             inputs.append(judge.identity)
-        read = [config[key] for key in ("rl", "reward", "data", "seed", "verifier")]
+        read = [config[key] for key in ("rl", "reward", "data", "seed", "verifier")] + [read_by_key(config)]
         rl = Planned("rl", _identity("rl", [read, launched], *inputs))
         stages.append(rl)
-        for step in kept_steps(config["rl"]):
+        for step in kept_steps(config):
             evaluate("rl", step, rl)
     return stages
 
@@ -274,7 +278,7 @@ def _with_keys(config: dict[str, Any], stages: list[Planned]) -> list[Planned]:
 
         def rl(self, *inputs: Any) -> Built:
             built = super().rl(*inputs)
-            return replace(built, path=_Folder(built.path, kept_steps(self.config["rl"])[:-1]))
+            return replace(built, path=_Folder(built.path, kept_steps(self.config)[:-1]))
 
     cell = DryCell()
     cell.run()

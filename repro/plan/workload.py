@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from repro.budget import kind_of
 from repro.plan.cells import Planned
 
 DRAWN = 256  # problems of the draw
@@ -41,6 +42,13 @@ class Work:
     window: int = 0
     longest: float = 0.0
     prompt: float = 0.0
+
+
+def scaled(work: Work, steps: int) -> Work:
+    """The same stage with another number of steps."""
+    share = steps / work.steps
+    counts = {"samples": round(work.samples * share), "steps": steps, "updates": round(work.updates * share)}
+    return replace(work, **counts, sampled=work.sampled * share, prompts=work.prompts * share, trained=work.trained * share)
 
 
 @dataclass(frozen=True)
@@ -121,14 +129,16 @@ def of_stage(config: dict[str, Any], stage: Planned, lengths: Lengths) -> Work:
     if stage.kind == "rl":
         prompt, response, _ = expected_lengths(config, "long", lengths)
         window = rl["max_completion_length"]
-        length, samples = min(response, window), rl["steps"] * rl["prompts_per_step"] * rl["group_size"]
+        length, batch = min(response, window), rl["prompts_per_step"] * rl["group_size"]
+        steps = rl["steps"] if kind_of(config) != "tokens" else math.ceil(config["budget"]["tokens"] / (batch * length))
+        samples = steps * batch
         return Work(
             samples=samples,
             sampled=samples * length,
             prompts=samples * prompt,
             trained=samples * rl["epochs"] * (prompt + length),
-            steps=rl["steps"],
-            updates=rl["steps"] * rl["epochs"] * rl["minibatches"],
+            steps=steps,
+            updates=steps * rl["epochs"] * rl["minibatches"],
             length=length,
             window=window,
             longest=prompt + window,
