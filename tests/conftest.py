@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
@@ -47,6 +48,14 @@ def repro(*arguments: str, cwd: Path, check: bool = True, timeout: float = 300, 
     if check:
         assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
     return done
+
+
+@functools.cache
+def planned(experiment: str, scale: str):
+    """The plan of an experiment, seed 0: every arm composed and validated. Composing all arms is slow, and several tests look at them."""
+    from repro.plan.cells import expand
+
+    return expand([f"+experiment={experiment}", f"scale={scale}", "seed=0"])
 
 
 @pytest.fixture(scope="session")
