@@ -30,6 +30,7 @@ from repro.rewards.terms import (
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,59}")  # names become folders and W&B labels
 
 
+BUDGETS = ("samples", "tokens", "wall")
 BASELINES = ("ppo", "grpo", "rloo", "reinforce_pp")
 ENGINES = ("native", "transformers", "vllm_colocate", "vllm_server")
 LOSSES = {"per_sample_mean": "grpo", "token_mean": "dapo", "constant": "dr_grpo"}  # our names -> TRL's
@@ -167,6 +168,16 @@ class RLConfig:
     top_p: float = MISSING
     save_steps: int = MISSING  # trainer checkpoints, for resuming
     eval_steps: int = MISSING  # policies kept for evaluation along the way; 0 keeps the last one only
+
+
+@dataclass
+class BudgetConfig:
+    """What every arm's RL gets alike. ``samples``: ``rl.steps`` rollout batches, as in the paper; nothing else here is read then."""
+
+    name: str = MISSING
+    kind: str = MISSING  # samples | tokens | wall
+    tokens: int = MISSING  # of tokens: generated tokens after which RL stops
+    minutes: float = MISSING  # of wall: minutes of training (rollouts and updates, no evaluation) after which it does
 
 
 @dataclass
@@ -308,6 +319,7 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     sft: SFTConfig = field(default_factory=SFTConfig)
     rl: RLConfig = field(default_factory=RLConfig)
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
     reward: RewardConfig = field(default_factory=RewardConfig)
     verifier: VerifierConfig = field(default_factory=VerifierConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
@@ -373,7 +385,7 @@ def _seeds(config: DictConfig, *keys: str) -> None:
 
 def _validate_names(config: DictConfig) -> None:
     """Names become folders; one with a slash would hide a cell from its sweep."""
-    groups = ("model", "data", "sft", "rl", "reward", "verifier", "eval", "traces", "tracking", "launch", "resources")
+    groups = ("model", "data", "sft", "rl", "budget", "reward", "verifier", "eval", "traces", "tracking", "launch", "resources")
     for key in ("experiment_name", *(f"{group}.name" for group in groups)):
         value = OmegaConf.select(config, key)
         _require(bool(NAME.fullmatch(value)), key, value, "up to 60 letters, digits and . _ + - are allowed")
@@ -571,6 +583,14 @@ def _validate_rl(config: DictConfig) -> None:
     _require(alone, "rl.gae_lambda", rl.gae_lambda, "it must be 1 where the KL is a reward stream of its own (rl.kl_split=false)")
 
 
+def _validate_budget(config: DictConfig) -> None:
+    budget = config.budget
+    _require(budget.kind in BUDGETS, "budget.kind", budget.kind, f"choose one of {', '.join(BUDGETS)}")
+    _finite_positive(config, "budget.tokens", "budget.minutes")
+    if budget.kind != "samples":
+        _require(config.rl.name != "none", "budget", budget.name, "it limits RL, and rl=none has none; use budget=samples")
+
+
 def _validate_updates(rl: DictConfig) -> None:
     for key in ("epochs", "minibatches"):
         _require(rl[key] >= 1, f"rl.{key}", rl[key], "it must be at least 1")
@@ -640,6 +660,7 @@ def validate(config: DictConfig) -> None:
     limit = 100_000  # a draw of distinct problems beyond it would take long
     _require(config.data.train_size <= limit, "data.train_size", config.data.train_size, f"it must be at most {limit}")
     _validate_rl(config)
+    _validate_budget(config)
     _finite_positive(config, "data.train_size", "eval.questions", "eval.samples", "eval.batch_size", "threads")
     _require(0 < config.eval.top_p <= 1, "eval.top_p", config.eval.top_p, "it must be in (0, 1]")
     temperature = config.eval.temperature

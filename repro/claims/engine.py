@@ -110,6 +110,7 @@ def _guards(claim: Claim, found: Mapping[str, Group], fixed: set[str]) -> list[s
         checks = [
             guards.different_decoding(everyone),
             guards.different_verifier(everyone),
+            guards.different_budget(everyone),
             guards.different_questions(everyone),
             guards.nan_accuracies(everyone),
             guards.missing_samples(everyone, samples_of(group.config["eval"], benchmark)),

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from evals.harness import samples_of
+from repro.budget import describe
 from repro.claims import curves
 from repro.claims.arms import Arm, scores_of
 
@@ -151,6 +152,7 @@ class Group:
             truncated=truncated,
             exceed_handling=True,  # the harness hands every cut sample to the verifier as cut: no answer, wrong
             data_order={seed: cell.start() for seed, cell in self.cells.items()},
+            budget=describe(self.config) if self.stage == "rl" else "",
             decontaminated=self.decontaminated(benchmark),
         )
 
