@@ -102,7 +102,8 @@ def load_tokenizer(path: str | Path):
         raise ConfigError(f"model.path={str(path)!r} has no tokenizer that can be loaded: {_first_line(error)}") from None
     for name in ("eos_token", "pad_token", "chat_template"):
         if getattr(tokenizer, name) is None:
-            raise ConfigError(f"model.path={str(path)!r}: its tokenizer has no {name}; save the checkpoint with one")
+            made = "python -m repro.models.template MODEL out=FOLDER makes a copy with one" if name != "eos_token" else "save it with one"
+            raise ConfigError(f"model.path={str(path)!r}: its tokenizer has no {name}; {made}")
     return tokenizer
 
 
