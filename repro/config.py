@@ -93,10 +93,34 @@ class DataConfig:
 
 
 @dataclass
+class TeacherConfig:
+    """Who makes the chains of SFT (``repro.data.distill``). Neither path nor url: the micro world's own teacher, by `sft.style`."""
+
+    path: str | None = None  # folder or hub id of a checkpoint
+    revision: str | None = None  # commit of the hub repository
+    engine: str = "vllm"  # transformers | vllm; of `path`
+    url: str | None = None  # OpenAI-compatible endpoint, e.g. http://host:8000/v1
+    model: str | None = None  # name that the endpoint serves
+    api_key_env: str | None = None  # environment variable that holds the key
+    timeout: float = 600.0  # seconds for one answer
+    retries: int = 4
+    concurrency: int = 16  # requests at a time
+    method: str = "answer"  # answer | actions: chains constructed by action prompting (repro.data.actions)
+    reflector: str | None = None  # model of the endpoint that reflects, of actions; null: `model`
+    temperature: float = 1.0
+    top_p: float = 0.95
+    max_prompt: int = 2048  # tokens of the longest prompt; of `path`
+    max_tokens: int = 8192  # of one answer (of one reply, with actions)
+    keep: str = "correct"  # correct: rejection sampling | all: unfiltered
+
+
+@dataclass
 class SFTConfig:
     name: str = MISSING  # `none` skips the stage
-    style: str | None = None  # chain style of the teacher
-    samples_per_problem: int = MISSING  # N of rejection sampling
+    style: str | None = None  # chain style of the micro world's teacher; of others, what the planner takes their lengths to be like
+    file: str | None = None  # prompts with responses to imitate (repro.data.sets): Parquet, JSONL or hub:OWNER/NAME; null: the teacher
+    teacher: TeacherConfig = field(default_factory=TeacherConfig)
+    samples_per_problem: int = MISSING  # N of rejection sampling; of a file, the first N responses of every prompt
     epochs: int = MISSING
     batch_size: int = MISSING  # sequences an optimizer step
     learning_rate: float = MISSING
@@ -217,11 +241,28 @@ class EvalConfig:
     benchmarks: list[str] = field(default_factory=list)
     questions: int = MISSING  # a benchmark
     samples: int = MISSING  # k, completions a question
+    samples_by: dict[str, int] = field(default_factory=dict)  # benchmark -> another k
+    prompt: str | None = None  # format of published benchmarks (evals/prompts.py); null: the usual one of each
+    engine: str | None = None  # transformers | vllm; null: transformers
+    data: str | None = None  # folder of the benchmarks' files, or hub; null: REPRO_DATA_DIR
     temperature: float = MISSING  # 0 = greedy
     top_p: float = MISSING
     max_tokens: int = MISSING
     batch_size: int = MISSING  # completions generated at once
     seed: int = MISSING  # of decoding; the same for all arms
+
+
+@dataclass
+class TracesConfig:
+    """The search of a pre-training corpus for reflective phrases (``repro.data.traces``); a cell that makes it does nothing else."""
+
+    name: str = MISSING  # `none`: no search
+    corpus: str | None = None  # file, folder or hub:OWNER/NAME; null: a generated one with planted phrases
+    column: str = "text"
+    megabytes: float | None = None  # of the generated corpus
+    parts: int = 1  # a real corpus is dealt out document by document; the cell with seed s searches part s
+    queries: str | None = None  # YAML file of phrases; null: the project's
+    processes: int = 1
 
 
 @dataclass
@@ -274,6 +315,7 @@ class Config:
     scale: str = MISSING
     experiment_name: str = MISSING  # names the folder of the sweep
     seed: int = MISSING  # of training: data order, rollouts
+    allow_contaminated: bool = MISSING  # train although prompts contain questions of the benchmarks; every report then says so
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)
     sft: SFTConfig = field(default_factory=SFTConfig)
@@ -282,6 +324,7 @@ class Config:
     reward: RewardConfig = field(default_factory=RewardConfig)
     verifier: VerifierConfig = field(default_factory=VerifierConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
+    traces: TracesConfig = field(default_factory=TracesConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     launch: LaunchConfig = field(default_factory=LaunchConfig)
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)
@@ -365,7 +408,7 @@ def _seeds(config: DictConfig, *keys: str) -> None:
 
 def _validate_names(config: DictConfig) -> None:
     """Names become folders; one with a slash would hide a cell from its sweep."""
-    groups = ("model", "data", "sft", "rl", "budget", "reward", "verifier", "eval", "tracking", "launch", "resources")
+    groups = ("model", "data", "sft", "rl", "budget", "reward", "verifier", "eval", "traces", "tracking", "launch", "resources")
     for key in ("experiment_name", *(f"{group}.name" for group in groups)):
         value = OmegaConf.select(config, key)
         _require(bool(NAME.fullmatch(value)), key, value, "up to 60 letters, digits and . _ + - are allowed")
@@ -461,6 +504,64 @@ def _validate_data(config: DictConfig) -> None:
             None,
             "prompts from a file need a model that can read them: give a folder or hub id",
         )
+
+
+def own_chains(sft: Any) -> bool:
+    """Whether SFT imitates the micro world's own teacher."""
+    return not (sft["file"] or sft["teacher"]["path"] or sft["teacher"]["url"])
+
+
+def _validate_teacher(config: DictConfig) -> None:
+    from repro.data.distill import METHODS
+    from repro.data.rejection import KEEP
+
+    sft, teacher = config.sft, config.sft.teacher
+    if sft.file is not None:
+        _require(
+            not (teacher.path or teacher.url), "sft.file", sft.file, "give a file or a teacher, not both; sft.file=null for the teacher"
+        )
+        return
+    if own_chains(sft):
+        from repro.data.web import SPLITS
+
+        files = config.data.split == "file" or any(name not in SPLITS for name in config.data.mixture)
+        _require(
+            not files,
+            "sft.teacher.url",
+            None,
+            "a file of data has prompts and answers but no chains to imitate; give sft.teacher.url and .model, sft.teacher.path, or sft.file",
+        )
+        return
+    _require(not (teacher.path and teacher.url), "sft.teacher.path", teacher.path, "give a path or a url, not both")
+    _require(not teacher.url or bool(teacher.model), "sft.teacher.model", teacher.model, "name the model that the endpoint serves")
+    _require(teacher.engine in ("transformers", "vllm"), "sft.teacher.engine", teacher.engine, "choose transformers or vllm")
+    _require(teacher.method in METHODS, "sft.teacher.method", teacher.method, f"choose one of {', '.join(METHODS)}")
+    _require(teacher.keep in KEEP, "sft.teacher.keep", teacher.keep, f"choose one of {', '.join(KEEP)}")
+    two = teacher.method == "actions" and bool(teacher.url)
+    _require(teacher.reflector is None or two, "sft.teacher.reflector", teacher.reflector, "it needs method=actions and a url")
+    _finite_positive(config, *(f"sft.teacher.{key}" for key in ("timeout", "concurrency", "max_prompt", "max_tokens")))
+    _require(teacher.retries >= 0, "sft.teacher.retries", teacher.retries, "it must be 0 or more")
+    good = math.isfinite(teacher.temperature) and teacher.temperature >= 0
+    _require(good, "sft.teacher.temperature", teacher.temperature, "it must be 0 (greedy) or positive")
+    _require(0 < teacher.top_p <= 1, "sft.teacher.top_p", teacher.top_p, "it must be in (0, 1]")
+    _require(config.data.mixture_by == "samples", "data.mixture_by", config.data.mixture_by, "the prompts of a teacher mix by samples")
+
+
+def _validate_traces(config: DictConfig) -> None:
+    traces = config.traces
+    if traces.name == "none":
+        return
+    for stage in ("sft", "rl"):
+        _require(
+            config[stage].name == "none", f"{stage}.name", config[stage].name, f"a search of a corpus trains nothing; use {stage}=none"
+        )
+    _finite_positive(config, "traces.parts", "traces.processes")
+    if traces.corpus is None:
+        _require(traces.megabytes is not None, "traces.megabytes", None, "give the size of the generated corpus, or traces.corpus")
+        _finite_positive(config, "traces.megabytes")
+        _require(traces.parts == 1, "traces.parts", traces.parts, "a generated corpus is one for every seed; use 1")
+        return
+    _require(0 <= config.seed < traces.parts, "seed", config.seed, f"it names a part of the corpus, 0..traces.parts-1 ({traces.parts - 1})")
 
 
 def _validate_rl(config: DictConfig) -> None:
@@ -576,6 +677,8 @@ def validate(config: DictConfig) -> None:
         keys = ("samples_per_problem", "epochs", "batch_size", "learning_rate", "max_length", "save_steps")
         _finite_positive(config, *(f"sft.{key}" for key in keys))
         _shares(config, "sft.warmup", "sft.min_learning_rate")
+        _validate_teacher(config)
+    _validate_traces(config)
     _validate_data(config)
     limit = 100_000  # a draw of distinct problems beyond it would take long
     _require(config.data.train_size <= limit, "data.train_size", config.data.train_size, f"it must be at most {limit}")
@@ -585,11 +688,21 @@ def validate(config: DictConfig) -> None:
     _require(0 < config.eval.top_p <= 1, "eval.top_p", config.eval.top_p, "it must be in (0, 1]")
     temperature = config.eval.temperature
     _require(math.isfinite(temperature) and temperature >= 0, "eval.temperature", temperature, "it must be 0 (greedy) or positive")
-    if temperature == 0:
-        _require(
-            config.eval.samples == 1, "eval.samples", config.eval.samples, "greedy decoding (eval.temperature=0) gives one answer; use 1"
-        )
+    for key, number in {
+        "eval.samples": config.eval.samples,
+        **{f"eval.samples_by.{k}": v for k, v in config.eval.samples_by.items()},
+    }.items():
+        _require(number >= 1, key, number, "it must be a whole number of at least 1")
+        _require(temperature > 0 or number == 1, key, number, "greedy decoding (eval.temperature=0) gives one answer; use 1")
     from evals.benchmarks import BENCHMARKS
+    from evals.engines import ENGINES as SAMPLERS
+    from evals.prompts import FORMATS
+
+    for key, allowed in (("prompt", FORMATS), ("engine", SAMPLERS)):
+        value = config.eval[key]
+        _require(value is None or value in allowed, f"eval.{key}", value, f"choose one of {', '.join(allowed)}, or null")
+    for name in config.eval.samples_by:
+        _require(name in BENCHMARKS, "eval.samples_by", name, f"choose from {', '.join(BENCHMARKS)}")
 
     _require(len(config.eval.benchmarks) > 0, "eval.benchmarks", [], "name at least one benchmark")
     for name in config.eval.benchmarks:

@@ -9,6 +9,7 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
 from evals.files import BenchmarkError
+from repro.client import EndpointError
 from repro.config import ConfigError
 from repro.data.world import SplitError
 from repro.store import StoreError
@@ -21,6 +22,8 @@ def explain(error: BaseException) -> str | None:
     """
     if isinstance(error, (ConfigError, StoreError, SplitError, BenchmarkError)):
         return str(error)
+    if isinstance(error, EndpointError):
+        return f"{error}; what came is kept, the same command continues"
     if isinstance(error, ValueError) and "Config group override must be" in str(error):
         return "a group cannot be null: choose one of its choices (python -m repro --help), e.g. rl=none"
     if isinstance(error, OSError) and (error.errno in (28, 122) or "No space left on device" in str(error)):

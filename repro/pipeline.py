@@ -17,9 +17,9 @@ from typing import Any
 from omegaconf import DictConfig
 
 from repro import budget, interrupt, launch
-from repro.config import plain
+from repro.config import own_chains, plain
 from repro.store import Built, Stage, Store, fingerprint
-from repro.tracking import arm_name
+from repro.tracking import arm_name, searches
 
 log = logging.getLogger(__name__)
 
@@ -28,17 +28,36 @@ RL_ENDS = ("steps", "eval_steps")  # of rl: not read where a budget ends it
 READS = {  # what a row of the table at each stage depends on, the training seed apart; an arm is all of it
     "base": ("model", "eval", "threads"),
     "sft": ("model", "data", "sft", "eval", "threads", "launch"),
+    "traces": ("traces",),
     "rl": ("scale", "model", "data", "sft", "rl", "reward", "verifier", "eval", "threads", "launch"),
 }
+SERVING = ("url", "api_key_env", "timeout", "retries", "concurrency")  # where a teacher is asked and how fast: part of no key
 
 
-def arm_key(config: dict[str, Any], stage: str = "rl") -> str:
-    """Tells configurations apart that differ in anything a stage's numbers depend on but the training seed, whatever they are called."""
+def arm_key(config: dict[str, Any], stage: str | None = None) -> str:
+    """Tells configurations apart that differ in anything a stage's numbers depend on but the training seed, whatever they are called.
+
+    ``stage``: the last one of the cell by default.
+    """
+    stage = stage or ("traces" if searches(config) else "rl")
+    config = {**config, "sft": told_apart(config["sft"]), "eval": decoding(config["eval"])}
     read = {key: config[key] for key in READS[stage]}
     if stage == "rl" and config["rl"]["name"] != "none":
         read |= budget.read_by_key(config)
     text = json.dumps(read, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def told_apart(sft: dict[str, Any]) -> dict[str, Any]:
+    """What of the SFT settings changes a number; where a teacher is served does not, nor does a teacher that is not asked."""
+    if own_chains(sft):
+        return {key: value for key, value in sft.items() if key not in ("file", "teacher")}
+    return {**sft, "teacher": {key: value for key, value in sft["teacher"].items() if key not in SERVING}}
+
+
+def decoding(settings: dict[str, Any]) -> dict[str, Any]:
+    """What of the evaluation's settings changes a number; what is left open does not, nor where the questions lie."""
+    return {key: value for key, value in settings.items() if key != "data" and value not in (None, {})}
 
 
 def cell_dir(config: dict[str, Any]) -> str:
@@ -54,6 +73,9 @@ class Cell:
         self.store = Store(self.config["paths"]["store"])
         self.done: list[dict[str, Any]] = []
         self.evaluations: list[tuple[str, int, Built]] = []
+        self.contamination: dict[str, Any] = {}
+        self.warnings: list[str] = []
+        self.found: dict[str, Any] | None = None  # of a search for traces
         self.spent: dict[str, Any] | None = None  # of the budget of RL
         from repro.verifiers import Verifier
 
@@ -90,6 +112,28 @@ class Cell:
         built = self._note("base", obtain(model, self.store, self.config["threads"]))
         return built.path / "model", built.stage.key
 
+    def traces(self) -> None:
+        """Search a corpus for traces of reflection; ``found``: rates and their ratio, for ``cell.json`` and the claim."""
+        from repro.data import traces
+
+        settings, seed = self.config["traces"], self.config["seed"]
+        stage, build = traces.stage_of(settings, seed)
+        built = self._note("traces", self.store.get_or_build(stage, build))
+        made = {key: built.manifest.get(key) for key in ("rates", "ratio", "truth")}
+        self.found = {**made, **self._provenance(built), "arm_key": arm_key(self.config)}
+        for line in built.manifest.get("table", "").splitlines():
+            log.info("  %s", line)
+
+    def sft_data(self) -> tuple[str | None, dict[str, str]]:
+        """(file of prompts and responses that SFT imitates, None for the world's own chains; the key of it as an input)."""
+        from repro.data import stage
+
+        path, inputs, built = stage.obtain(self.config, self.store, self.machine, self.verifier)
+        if built is not None:
+            self._note("sft data", built)
+            self.warnings += [built.manifest["warning"]] if "warning" in built.manifest else []
+        return path, inputs
+
     def processes(self, stage: str) -> dict[str, Any]:
         """What the key of a stage must know of how many train it."""
         return {"processes": launch.process_count(self.config, stage), "launch": self.config["launch"]["name"]}
@@ -97,10 +141,18 @@ class Cell:
     def sft(self, start: Path, start_key: str) -> tuple[Path, str]:
         from repro import sft
 
-        read = {**{k: self.config[k] for k in ("sft", "data", "seed")}, **self.machine, **self.processes("sft")}
-        stage = Stage("sft", read, {"model": start_key}, sft.VERSION)
-        build = lambda work: launch.build("sft", self.config, start, work, stage.key)  # noqa: E731
+        path, inputs = self.sft_data()
+        read = {
+            **{k: self.config[k] for k in ("data", "seed")},
+            "sft": told_apart(self.config["sft"]),
+            **self.machine,
+            **self.processes("sft"),
+        }
+        stage = Stage("sft", read, {"model": start_key, **inputs}, sft.VERSION)
+        config = {**self.config, "sft_file": path}
+        build = lambda work: launch.build("sft", config, start, work, stage.key)  # noqa: E731
         built = self._note(f"sft {self.config['sft']['name']}", self.store.get_or_build(stage, build))
+        self.warnings += [said] if (said := built.manifest.get("set", {}).get("suspicion")) else []
         return built.path / "model", built.stage.key
 
     def judge(self, base: Path, base_key: str) -> tuple[str | None, dict[str, Any]]:
@@ -117,7 +169,7 @@ class Cell:
             return None, {}
         # One judge for all arms and seeds: its own training seed is 0.
         config = {**self.config, "seed": 0, "sft": {**self.config["sft"], "name": "judge", "style": "judge", "epochs": EPOCHS}}
-        read = {**{k: config[k] for k in ("sft", "data", "seed")}, **self.machine, **self.processes("sft")}
+        read = {**{k: config[k] for k in ("data", "seed")}, "sft": told_apart(config["sft"]), **self.machine, **self.processes("sft")}
         stage = Stage("sft", read, {"model": base_key}, sft.VERSION)
         built = self._note("judge", self.store.get_or_build(stage, lambda work: launch.build("sft", config, base, work, stage.key)))
         return str(built.path / "model"), {"judge": stage.key}
@@ -140,12 +192,26 @@ class Cell:
         from evals import harness
         from evals.benchmarks import BENCHMARKS
 
-        versions = {name: BENCHMARKS[name].version for name in self.config["eval"]["benchmarks"]}
-        read = {"eval": self.config["eval"], "versions": versions, "verifier": self.verifier.version, "step": step, **self.machine}
+        versions = {name: self._state(BENCHMARKS[name]) for name in self.config["eval"]["benchmarks"]}
+        read = {
+            "eval": decoding(self.config["eval"]),
+            "versions": versions,
+            "verifier": self.verifier.version,
+            "step": step,
+            **self.machine,
+        }
         stage = Stage("eval", read, {"model": model_key}, harness.VERSION)
         label = f"{kind} step {step}" if kind == "rl" else kind
         build = lambda work: harness.evaluate(self.config, self.verifier, model, work, label)  # noqa: E731
         self.evaluations.append((kind, step, self._note(f"eval {label}", self.store.get_or_build(stage, build))))
+
+    def _state(self, benchmark: Any) -> Any:
+        """What tells two states of a benchmark apart: its version, and of a published one the contents of its file."""
+        from evals.benchmarks import FileBenchmark
+
+        if not isinstance(benchmark, FileBenchmark):
+            return benchmark.version
+        return [benchmark.version, benchmark.contents(self.config["eval"]["data"])]
 
     def run(self) -> dict[str, Any]:
         """All stages; returns what ``cell.json`` holds."""
@@ -155,7 +221,13 @@ class Cell:
 
         torch.set_num_threads(self.config["threads"])
         self.machine = machine(self.config["threads"])
+        from repro.data.stage import contamination
+
         start = time.monotonic()
+        if searches(self.config):
+            self.traces()
+            return self._summary(start)
+        self.contamination = contamination(self.config)
         model, key = self.base()
         base, base_key = model, key
         self.evaluate("base", 0, model, key)
@@ -168,6 +240,13 @@ class Cell:
                 self.evaluate("rl", int(policy.name.split("-")[1]), policy, built.stage.key)
             self.evaluate("rl", budget.last_step(self.config), built.path / "model", built.stage.key)
             self.spent = built.manifest.get("budget")
+        return self._summary(start)
+
+    def _provenance(self, built: Built) -> dict[str, Any]:
+        made = built.manifest["environment"]
+        return {"key": built.stage.key, "commit": made["commit"], "dirty": made["dirty"]}
+
+    def _summary(self, start: float) -> dict[str, Any]:
         self.verifier.close()
         return {
             "arm": arm_name(self.config),
@@ -180,14 +259,15 @@ class Cell:
                     "stage": kind,
                     "step": step,
                     "arm_key": arm_key(self.config, kind),
-                    "key": built.stage.key,
-                    "commit": built.manifest["environment"]["commit"],
-                    "dirty": built.manifest["environment"]["dirty"],
+                    **self._provenance(built),
                 }
                 for kind, step, built in self.evaluations
             ],
             "budget": self.spent,
             "store": str(self.store.root),
+            "contamination": self.contamination,
+            "warnings": self.warnings,
+            **({"traces": self.found} if self.found else {}),
         }
 
     def records(self):
@@ -195,7 +275,10 @@ class Cell:
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        tables = []
+        from evals.harness import schema
+
+        front = [("arm", pa.string()), ("arm_key", pa.string()), ("train_seed", pa.int64()), ("stage", pa.string()), ("step", pa.int64())]
+        tables = [pa.schema([*front, *schema()]).empty_table()]  # a search for traces has no samples
         for kind, step, built in self.evaluations:
             table = pq.read_table(built.path / "samples.parquet")
             # The base model has no training seed; what it shares with other arms is told by `stage`.

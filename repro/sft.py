@@ -1,7 +1,7 @@
 """The SFT stage: TRL's ``SFTTrainer`` on chains of one style, loss on the response only.
 
 The paper's settings (section 2.4, table 6) at other sizes: cosine schedule to 10 %, Adam betas (0.9, 0.95), no packing. Run as part of a
-cell (``python -m repro sft=long rl=none``).
+cell (``python -m repro sft=long rl=none``). The chains are the micro world's own, those that a teacher distilled, or a file's (``sft.file``).
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ from typing import Any
 
 from repro import training
 from repro.config import ConfigError
-from repro.data import judge
+from repro.data import judge, sets
 from repro.data.mixture import Mixture, listed
-from repro.data.web import SPLITS, Item, response, source_items, train_items
+from repro.data.teacher import messages
+from repro.data.web import Item, response, source_items, train_items
 from repro.data.world import item_rng
 from repro.launch import main_process
 from repro.models.load import encode_chat, load_model, load_tokenizer
@@ -68,21 +69,42 @@ def examples(data: dict[str, Any], style: str, samples: int, tokenizer, max_leng
     return columns, dropped
 
 
+def imitated(path: str, samples: int, tokenizer, max_length: int) -> tuple[dict[str, list], int, dict[str, Any]]:
+    """As ``examples``, from a set of prompts and responses (``repro.data.sets``): the first ``samples`` responses of every prompt; and its facts."""
+    columns: dict[str, list] = {"input_ids": [], "labels": []}
+    seen, dropped = sets.Inspector(path), 0
+    for pair in sets.pairs(path):
+        if seen.add(pair) >= samples:
+            continue
+        talk = messages(pair.prompt)
+        prompt = tokenizer.apply_chat_template(talk, add_generation_prompt=True, tokenize=True, return_dict=False)
+        tokens = tokenizer(pair.response, add_special_tokens=False)["input_ids"] + [tokenizer.eos_token_id]
+        if len(prompt) + len(tokens) > max_length:
+            dropped += 1
+            continue
+        columns["input_ids"].append(prompt + tokens)
+        columns["labels"].append([-100] * len(prompt) + tokens)
+    facts = seen.facts
+    if facts.suspicion:
+        log.warning("sft: %s", facts.suspicion)
+    return columns, dropped, {**vars(facts), "suspicion": facts.suspicion}
+
+
 def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[str, Any]:
     """Fine-tune the model in ``start`` and save ``work/model``. Returns facts for the manifest."""
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
     sft = config["sft"]
-    if config["data"]["split"] == "file" or any(name not in SPLITS for name in config["data"]["mixture"]):
-        raise ConfigError(
-            "a file of data has prompts and answers but no chains of thought to imitate; use sft=none and model.path=<an SFT checkpoint>"
-        )
     tokenizer, model = load_tokenizer(start), load_model(start, training=True)
     if sft["style"] == "judge":  # the judge's own words
         tokenizer.add_tokens(list(judge.WORDS))
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-    columns, dropped = examples(config["data"], sft["style"], sft["samples_per_problem"], tokenizer, sft["max_length"])
+    facts: dict[str, Any] = {}
+    if sft_file := config.get("sft_file"):  # what the cell distilled, or sft.file
+        columns, dropped, facts["set"] = imitated(sft_file, sft["samples_per_problem"], tokenizer, sft["max_length"])
+    else:
+        columns, dropped = examples(config["data"], sft["style"], sft["samples_per_problem"], tokenizer, sft["max_length"])
     rows = len(columns["input_ids"])
     if rows == 0:
         raise ConfigError(f"sft.max_length={sft['max_length']} leaves none of {dropped} chains: give more tokens, or another sft.style")
@@ -116,4 +138,4 @@ def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[
             trainer.add_callback(training.Metrics(work, f"sft {sft['name']}", tracker, shown, begin))
         training.run(trainer, work)
     training.finish(trainer, tokenizer, work)
-    return {"tokens": sum(map(len, columns["input_ids"])) * sft["epochs"], "rows": rows, "steps": steps}
+    return {"tokens": sum(map(len, columns["input_ids"])) * sft["epochs"], "rows": rows, "steps": steps, **facts}

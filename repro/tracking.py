@@ -81,6 +81,8 @@ def _init(wandb, config: dict[str, Any], folder: Path, run_id: str, job: str):
 
 def arm_name(config: dict[str, Any]) -> str:
     """Readable name of an arm: model, SFT, RL and reward that it is made of; verifier and data where they are not the usual ones."""
+    if searches(config):
+        return f"traces-{config['traces']['name']}"
     parts = [config["model"]["name"]]
     if config["sft"]["name"] != "none":
         parts.append(f"sft-{config['sft']['name']}")
@@ -93,3 +95,8 @@ def arm_name(config: dict[str, Any]) -> str:
     if config["data"]["name"] != "math":
         parts.append(f"on-{config['data']['name']}")
     return "+".join(parts)
+
+
+def searches(config: dict[str, Any]) -> bool:
+    """Whether a cell searches a corpus for traces (section 6.5) and does nothing else."""
+    return config.get("traces", {"name": "none"})["name"] != "none"

@@ -38,6 +38,7 @@ SHRINK = [
     "eval.samples=2",
     "eval.max_tokens=24",
     "tracking=none",
+    "traces.megabytes=1",
 ]
 
 

@@ -13,8 +13,9 @@ import argparse
 
 import numpy as np
 
-from repro.claims import engine
-from repro.claims.engine import Claim, Registration, Result
+from repro.claims import declared, engine
+from repro.claims.declared import Claim, Registration
+from repro.claims.engine import Result
 from repro.claims.intervals import contrast
 
 SPREADS = (0.5, 1.0, 2.0, 4.0)  # points between runs of one arm
@@ -37,7 +38,7 @@ def runs(mean: float, spread: float, seeds: int, rng: np.random.Generator) -> di
 def judged(spread: float, seeds: int, claims: list[Claim] | None = None) -> list[Result]:
     """One result a printed claim, at the paper's scale; the families' other claims count in Holm's correction as untested members."""
     rng = np.random.default_rng(2025)
-    claims = engine.load() if claims is None else claims
+    claims = declared.load() if claims is None else claims
     families = {claim.family for claim in claims if claim.id in PRINTED}
     results = []
     for claim in (claim for claim in claims if claim.family in families):

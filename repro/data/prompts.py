@@ -1,7 +1,7 @@
 """Training prompts from a file: MATH train, WebInstruct or one's own, with reference answers.
 
-JSONL or Parquet (gz too) with the columns ``problem`` and ``answer``, and ``level`` if there is one; below ``REPRO_DATA_DIR`` where the name
-is relative. Every reference is checked when loading, so that an empty one stops the run with its question instead of scoring.
+JSONL or Parquet (gz too) with the columns ``problem`` (or ``prompt``, asked as it stands) and ``answer``, ``id`` and ``level`` if there are;
+below ``REPRO_DATA_DIR`` where the name is relative. Every reference is checked when loading, so that an empty one stops the run with its question instead of scoring.
 
     python -m repro scale=paper data.file=my_prompts.jsonl sft=none
 """
@@ -26,17 +26,18 @@ class FileProblem:
     answer: str
     level: str
     task: str = "math"
+    asked: str | None = None  # the whole prompt, where the file has it
 
     @property
     def degree(self) -> str:
         return self.level
 
     def prompt(self) -> str:
-        return f"{self.text}\n{INSTRUCTION}"
+        return f"{self.text}\n{INSTRUCTION}" if self.asked is None else self.asked
 
 
-def load_problems(file: str, size: int) -> list[FileProblem]:
-    """The first ``size`` problems of a file.
+def load_problems(file: str, size: int | None, key: str = "data.file", answers: bool = True) -> list[FileProblem]:
+    """The first ``size`` problems of a file, all with None. ``key``: names the file in messages. ``answers``: whether each must have a reference.
 
     Raises:
         ConfigError: no such file, wrong columns, a reference that nothing can be compared with, fewer than ``size`` problems.
@@ -48,21 +49,27 @@ def load_problems(file: str, size: int) -> list[FileProblem]:
         if not path.is_absolute() and not path.exists():
             path = data_dir(None) / file
         if not path.exists():
-            raise ConfigError(f"data.file={file!r}: no file {path}; give a JSONL or Parquet file with the columns problem and answer")
+            raise ConfigError(f"{key}={file!r}: no file {path}; give a JSONL or Parquet file with the columns problem and answer")
         rows = list(read_rows(path))
     except BenchmarkError as error:
-        raise ConfigError(f"data.file={file!r}: {error}") from None
+        raise ConfigError(f"{key}={file!r}: {error}") from None
     verifier, found = Verifier(), []
     for index, row in enumerate(rows[:size]):
-        missing = [name for name in ("problem", "answer") if not isinstance(row.get(name), str)]
-        if missing:
-            raise ConfigError(f"data.file={file!r}, row {index + 1}: the column {missing[0]} is missing or no text (has: {', '.join(row)})")
-        problem = FileProblem(str(row.get("id", f"{path.stem}-{index}")), row["problem"], row["answer"], str(row.get("level", "")))
+        where = f"{key}={file!r}, row {index + 1}"
+        text = next((row[name] for name in ("prompt", "problem") if isinstance(row.get(name), str)), None)
+        if text is None:
+            raise ConfigError(f"{where}: the column problem (or prompt) is missing or no text (has: {', '.join(row)})")
+        if answers and not isinstance(row.get("answer"), str):
+            raise ConfigError(f"{where}: the column answer is missing or no text (has: {', '.join(row)})")
+        asked = text if isinstance(row.get("prompt"), str) else None
+        identity = str(row.get("id", f"{path.stem}-{index}"))
+        problem = FileProblem(identity, text, str(row.get("answer") or ""), str(row.get("level", "")), asked=asked)
         try:
-            verifier.check_gold(problem.answer, question_id=problem.id)
+            if answers:
+                verifier.check_gold(problem.answer, question_id=problem.id)
         except GoldError as error:
-            raise ConfigError(f"data.file={file!r}, row {index + 1}: {error}") from None
+            raise ConfigError(f"{where}: {error}") from None
         found.append(problem)
-    if len(found) < size:
+    if size is not None and len(found) < size:
         raise ConfigError(f"data.train_size={size}: {path.name} has only {len(found)} problems")
     return found

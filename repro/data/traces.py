@@ -18,16 +18,18 @@ import json
 import math
 import re
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
 from repro.config import ConfigError
-from repro.data.corpus import Document, documents, generated
+from repro.data.corpus import Document, documents, files_of, generated
+from repro.store import Stage
 
 QUERIES = Path(__file__).with_name("trace_queries.yaml")
 SIMILARITY = 0.5
+VERSION = 1  # of what is found; part of the stage's key
 TRIVIAL = 2  # a query with fewer trigrams is matched by a single one
 BATCH, EXAMPLES = 256, 40
 SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
@@ -228,8 +230,14 @@ def table(found: dict[str, Any]) -> str:
     return "\n".join([*lines, "", f"Flagged as matching trivially: {', '.join(flagged) or 'none'}."])
 
 
-def run(source: str | None, queries: Path, processes: int, generate: float, seed: int, column: str = "text") -> dict[str, Any]:
-    """Search ``source``, or a generated corpus of ``generate`` bytes. Raises ConfigError as its parts."""
+def run(
+    source: str | None, queries: Path, processes: int, generate: float, seed: int, column: str = "text", parts: int = 1
+) -> dict[str, Any]:
+    """Search ``source``, or a generated corpus of ``generate`` bytes. Raises ConfigError as its parts.
+
+    Args:
+        seed: of the generated corpus. parts: of ``source``, dealt out document by document; number ``seed`` is searched.
+    """
     loaded = load_queries(queries)
     if processes < 1:
         raise ConfigError(f"processes={processes}: at least 1")
@@ -237,7 +245,30 @@ def run(source: str | None, queries: Path, processes: int, generate: float, seed
         if not generate > 0:
             raise ConfigError("no corpus: give a file, a folder, hub:OWNER/NAME, or a size to generate")
         return search(generated(int(generate), list(loaded["queries"]), seed), loaded, processes)
-    return search(documents(source, column), loaded, processes)
+    return search(itertools.islice(documents(source, column), seed if parts > 1 else 0, None, parts), loaded, processes)
+
+
+def stage_of(settings: dict[str, Any], seed: int) -> tuple[Stage, Callable[[Path], dict[str, Any]]]:
+    """The stage of a cell (plain values of ``repro.config.TracesConfig``) and what builds it: ``traces.json``, with its main facts returned.
+
+    Raises:
+        ConfigError: as ``run``.
+    """
+    queries = Path(settings["queries"]).expanduser() if settings["queries"] else QUERIES
+    read = {key: settings[key] for key in ("column", "megabytes", "parts")} | {"seed": seed, "queries": load_queries(queries)}
+    source = settings["corpus"]
+    if source is not None and not source.startswith("hub:"):
+        read["files"] = [(p.name, p.stat().st_size) for p in files_of(source)]
+    else:
+        read["corpus"] = source
+
+    def build(work: Path) -> dict[str, Any]:
+        size = 1e6 * (settings["megabytes"] or 0)
+        found = run(source, queries, settings["processes"], size, seed, settings["column"], settings["parts"])
+        (work / "traces.json").write_text(json.dumps(found, indent=1))
+        return {key: found[key] for key in ("rates", "ratio", "truth", "bytes") if key in found} | {"table": table(found)}
+
+    return Stage("traces", read, {}, VERSION), build
 
 
 def main() -> None:

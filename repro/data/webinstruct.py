@@ -15,20 +15,21 @@ answer, responses, ...; what ``data=web_filtered`` reads) and ``counts.json``.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from repro.client import ChatClient, EndpointError
 from repro.config import ConfigError
 from repro.data.corpus import rows
+from repro.data.journal import Journal
 from repro.data.prompts import INSTRUCTION
+from repro.data.teacher import EndpointTeacher, Teacher
 from repro.verifiers import GoldError, Verifier
-from repro.verifiers.judge import EndpointBackend, JudgeError
 
 CHUNK = 64  # questions between two progress lines
 EXTRACTION = {"temperature": 0.0, "top_p": 1.0, "max_tokens": 512, "n": 1}
@@ -45,58 +46,11 @@ an expression in LaTeX, a choice, a name, True or False. If the solution has no 
 Reply with one line: The final answer is \\boxed{{...}}"""
 
 
-class Teacher(Protocol):
-    """A chat model. ``generate`` gives ``n`` responses a prompt, in order."""
-
-    name: str
-
-    def generate(self, prompts: Sequence[str], n: int, temperature: float, top_p: float, max_tokens: int, seed: int) -> list[list[str]]: ...
-
-
-class Endpoint(EndpointBackend):
-    """A ``Teacher`` behind an OpenAI-compatible chat endpoint; timeouts and retries are the judge's."""
-
-    def generate(self, prompts: Sequence[str], n: int, temperature: float, top_p: float, max_tokens: int, seed: int) -> list[list[str]]:
-        """Raises JudgeError where the endpoint cannot be asked."""
-        self.max_tokens = max_tokens
-        found = []
-        for sample in range(n):
-            self.sampling = {"temperature": temperature, "top_p": top_p, "seed": seed + sample}
-            found.append(self.complete(prompts))
-        return [list(responses) for responses in zip(*found, strict=True)]
-
-
-class Journal:
-    """Replies of models on disk, one JSON line each: what a killed run need not ask again. A cut last line is dropped."""
-
-    def __init__(self, path: Path) -> None:
-        self.known: dict[str, list[str]] = {}
-        whole = 0
-        if path.exists():
-            with open(path, "rb") as old:
-                for line in old:
-                    try:
-                        key, replies = json.loads(line)
-                    except ValueError:
-                        break
-                    self.known[key] = replies
-                    whole += len(line)
-            os.truncate(path, whole)
-        self.file = open(path, "a", encoding="utf-8")  # noqa: SIM115  closed by close()
-
-    def close(self) -> None:
-        self.file.close()
-
-    def ask(self, model: Teacher, prompts: Sequence[str], settings: dict[str, Any], seed: int) -> list[list[str]]:
-        """``model.generate``, without the prompts whose replies are known."""
-        keys = [hashlib.sha256(json.dumps([model.name, p, settings, seed]).encode()).hexdigest() for p in prompts]
-        new = {k: p for k, p in zip(keys, prompts, strict=True) if k not in self.known}
-        if new:
-            for key, replies in zip(new, model.generate(list(new.values()), seed=seed, **settings), strict=True):
-                self.known[key] = replies
-                self.file.write(json.dumps([key, replies]) + "\n")
-            self.file.flush()
-        return [self.known[k] for k in keys]
+def said(journal: Journal, model: Teacher, prompts: Sequence[str], settings: dict[str, Any], seed: int) -> list[list[str]]:
+    """What the model says to every prompt, ``settings["n"]`` times; asks only what the journal lacks."""
+    sampling = {key: value for key, value in settings.items() if key != "n"}
+    journal.ask(model, prompts, settings["n"], sampling, seed)
+    return [[journal.read(model.name, prompt, i, sampling, seed).text for i in range(settings["n"])] for prompt in prompts]
 
 
 def load(source: str, question: str, solution: str, limit: int | None) -> Iterator[dict[str, Any]]:
@@ -157,12 +111,12 @@ def run(
             for start in range(0, len(kept), CHUNK):
                 chunk = kept[start : start + CHUNK]
                 asked = [EXTRACT.format(question=i["problem"], solution=i["solution"]) for i in chunk]
-                for item, (reply,) in zip(chunk, journal.ask(extractor, asked, EXTRACTION, seed), strict=True):
+                for item, (reply,) in zip(chunk, said(journal, extractor, asked, EXTRACTION, seed), strict=True):
                     item["answer"] = boxed(verifier, reply)
                     item["usable"] = usable(verifier, item["answer"], item["row"])
                 todo = [item for item in chunk if item["usable"]]
                 asked = [f"{item['problem']}\n{INSTRUCTION}" for item in todo]
-                for item, replies in zip(todo, journal.ask(teacher, asked, TEACHING, seed), strict=True):
+                for item, replies in zip(todo, said(journal, teacher, asked, TEACHING, seed), strict=True):
                     verdicts = verifier.verify_batch([item["answer"]] * len(replies), replies)
                     item["responses"] = [r for r, v in zip(replies, verdicts, strict=True) if v.correct]
                 bar.update(len(chunk))
@@ -203,10 +157,11 @@ def main() -> None:
     parser.add_argument("--timeout", type=float, default=600.0, help="seconds for one response")
     options = parser.parse_args()
     try:
-        models = [Endpoint(url, name, options.key_env, options.timeout) for url, name in (options.extractor, options.teacher)]
+        asked = (options.extractor, options.teacher)
+        models = [EndpointTeacher(ChatClient(url, name, options.key_env, timeout=options.timeout)) for url, name in asked]
         found = load(options.source, options.question, options.solution, options.limit)
         counts = run(found, *models, options.out, options.seed, options.source)
-    except (ConfigError, JudgeError, OSError, ValueError) as error:
+    except (ConfigError, EndpointError, OSError, ValueError) as error:
         print(f"repro.data.webinstruct: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:

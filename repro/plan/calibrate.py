@@ -201,7 +201,7 @@ def adjusted(config: dict[str, Any], stage: Planned, work: Work, speeds: Speeds)
 
 def seconds(config: dict[str, Any], stage: Planned, work: Work, speeds: Speeds) -> float:
     """Estimated wall time of one stage on this machine, start-up apart. work: ``adjusted``."""
-    if stage.kind == "base":
+    if stage.kind in ("base", "traces"):
         return work.trained / speeds.sorted_training
     if stage.kind in ("sft", "judge"):
         return work.trained / speeds.padded_training

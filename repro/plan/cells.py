@@ -25,6 +25,7 @@ from omegaconf import OmegaConf
 from repro.budget import kind_of, last_step, read_by_key
 from repro.config import ConfigError, check_recipes, plain, register, validate
 from repro.store import RESUME, Built, Stage, Store
+from repro.tracking import searches
 
 CONF = Path(__file__).parents[2] / "conf"
 NEW, SHARED, STORED, BEGUN, UNKNOWN = "new", "shared", "in the store", "begun", "unknown"
@@ -218,6 +219,8 @@ def needs_micro_judge(config: dict[str, Any]) -> bool:
 
 def stages_of(config: dict[str, Any]) -> list[Planned]:
     """The stages of a cell in the order in which they run, identified by what each reads of the configuration."""
+    if searches(config):
+        return [Planned("traces", _identity("traces", [config["traces"], config["seed"]]))]
     model = config["model"]
     launched = {"launch": config["launch"]["name"], "processes": config["launch"]["processes"], "threads": config["threads"]}
     outside = model["path"] is not None
@@ -250,7 +253,7 @@ def stages_of(config: dict[str, Any]) -> list[Planned]:
 def unresolved(config: dict[str, Any]) -> str | None:
     """Why the store keys of a cell cannot be known, or None."""
     path, revision = config["model"]["path"], config["model"]["revision"]
-    if path is None or Path(path).expanduser().is_dir():
+    if searches(config) or path is None or Path(path).expanduser().is_dir():
         return None
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
@@ -260,6 +263,9 @@ def unresolved(config: dict[str, Any]) -> str | None:
     except (LocalEntryNotFoundError, HFValidationError):
         return f"the commit of {path} is known only once it is on this machine"
     return None
+
+
+UNPLANNED = ("sft_data",)  # stages of a cell that the figures leave out; the assumptions say so
 
 
 class _DryStore(Store):
@@ -299,7 +305,8 @@ def _with_keys(config: dict[str, Any], stages: list[Planned]) -> list[Planned]:
     class DryCell(Cell):
         def __init__(self) -> None:
             self.config, self.store = config, _DryStore(config["paths"]["store"])
-            self.done, self.evaluations, self.verifier = [], [], Verifier()
+            self.done, self.evaluations, self.warnings, self.contamination, self.found = [], [], [], {}, None
+            self.verifier = Verifier()
 
         def rl(self, *inputs: Any) -> Built:
             built = super().rl(*inputs)
@@ -307,8 +314,8 @@ def _with_keys(config: dict[str, Any], stages: list[Planned]) -> list[Planned]:
 
     cell = DryCell()
     cell.run()
-    asked = list(cell.store.asked)
-    if config["model"]["path"] is not None:  # a checkpoint from outside is no stage of the store
+    asked = [(stage, status) for stage, status in cell.store.asked if stage.name not in UNPLANNED]
+    if config["model"]["path"] is not None and not searches(config):  # a checkpoint from outside is no stage of the store
         stages, first = stages[1:], [replace(stages[0], status=STORED)]
     else:
         first = []

@@ -164,8 +164,8 @@ def footprint(
 
 
 def cost(config: dict[str, Any], stage: Planned, work: Work, shape: Shape, assumed: Assumptions) -> Cost | None:
-    """Time and memory of one stage; None for a base model that is only loaded."""
-    if stage.kind == "base" and work.trained == 0:
+    """Time and memory of one stage; None for a base model that is only loaded, and for the search of a corpus."""
+    if stage.kind == "traces" or (stage.kind == "base" and work.trained == 0):
         return None
     gpus, card, sharding = assumed.cards(config, stage.kind), assumed.card, config["launch"]["name"]
     usable = card.memory * (1 - memory.RESERVE)

@@ -12,6 +12,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+from evals.harness import samples_of
 from repro.budget import kind_of
 from repro.plan.cells import Planned
 
@@ -124,6 +125,8 @@ def of_stage(config: dict[str, Any], stage: Planned, lengths: Lengths) -> Work:
         prompt, response, longest = expected_lengths(config, "long", Lengths())
         trained = steps * made["batch_size"] * (prompt + response)
         return Work(trained=trained, steps=steps, updates=steps, length=response, longest=longest, prompt=prompt)
+    if stage.kind == "traces":
+        return Work()
     if stage.kind in ("sft", "judge"):
         if stage.kind == "judge":
             from repro.data.judge import EPOCHS
@@ -157,7 +160,7 @@ def of_stage(config: dict[str, Any], stage: Planned, lengths: Lengths) -> Work:
     prompt, response, _ = expected_lengths(config, trained_by, lengths)
     window = evaluation["max_tokens"]
     length = min(response, window)
-    samples = sum(questions(name, evaluation["questions"]) for name in evaluation["benchmarks"]) * evaluation["samples"]
+    samples = sum(questions(name, evaluation["questions"]) * samples_of(evaluation, name) for name in evaluation["benchmarks"])
     return Work(
         samples=samples,
         sampled=samples * length,

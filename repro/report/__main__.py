@@ -19,9 +19,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from repro.claims import engine
-from repro.claims.engine import ClaimError
-from repro.claims.records import RecordError, Records
+from repro.claims import declared
+from repro.claims.declared import ClaimError
+from repro.claims.group import RecordError
+from repro.claims.records import Records
 from repro.report import curves, page, readme, variance
 from repro.report.summary import CLAIM_HEADINGS, NOTE, Report, build, claim_cells, leaderboard_cells, tally
 
@@ -153,7 +154,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "paths", nargs="*", type=Path, default=[Path("outputs/sweeps")], help="folders with finished cells (outputs/sweeps)"
     )
     parser.add_argument("--out", type=Path, help="output folder (default: report/ in the first of the paths)")
-    parser.add_argument("--claims", type=Path, default=engine.FOLDER, help="folder of claim files (conf/claim)")
+    parser.add_argument("--claims", type=Path, default=declared.FOLDER, help="folder of claim files (conf/claim)")
     parser.add_argument("--samples", type=int, default=50, help="samples of each arm and benchmark in the page (50; 0: none)")
     parser.add_argument(
         "--verdicts", type=Path, help="CSV of python -m repro.verifiers.agreement, for the verifier's share of the variance"
@@ -163,7 +164,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     given = parser.parse_args(arguments)
     try:
-        claims = engine.load(given.claims)
+        claims = declared.load(given.claims)
         records = Records.load(given.paths)
         reports = build(records, claims, variance.read_verdicts(given.verdicts) if given.verdicts else None)
         target = given.out or given.paths[0] / "report"

@@ -15,7 +15,8 @@ from html import escape
 
 import numpy as np
 
-from repro.claims.records import Group, Records
+from repro.claims.group import Group
+from repro.claims.records import Records
 from repro.rl.metrics import WORDS
 
 SHOWN = (  # column of metrics.parquet, title, unit, factor

@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from repro.claims import engine
+from repro.claims import declared
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
@@ -41,7 +41,7 @@ def verdicts(results: Path = RESULTS) -> dict[str, Counter[str]]:
     path = results / "claims.csv"
     if not path.exists():
         return {}
-    made_by = {claim.id: claim.experiment for claim in engine.load()}
+    made_by = {claim.id: claim.experiment for claim in declared.load()}
     found: dict[str, Counter[str]] = {}
     with path.open(newline="") as file:
         for row in csv.DictReader(file):

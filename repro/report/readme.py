@@ -74,12 +74,12 @@ def experiments_table() -> str:
 
 def claims_table() -> str:
     """Markdown of the committed claims.csv: every tested claim beside the published effect; what was not tested in one line."""
-    from repro.claims import engine
+    from repro.claims import declared
 
     path = RESULTS / "claims.csv"
     if not path.exists():
         return "No verdicts are committed yet: `python -m repro.report outputs/sweeps --take` writes this table."
-    says = {claim.id: claim.statement for claim in engine.load()}
+    says = {claim.id: claim.statement for claim in declared.load()}
     with path.open(newline="") as file:
         rows = list(csv.DictReader(file))
     lines = ["| claim | says | paper | ours [interval] | seeds | p (Holm) | verdict |", "|---|---|---|---|---:|---|---|"]

@@ -3,7 +3,7 @@
 Differs from the outputs (terminal, Markdown, CSV, page), which only lay it out: whatever appears in two of them is made once, here.
 
     records = Records.load([Path("outputs/sweeps")])
-    reports = build(records, engine.load())
+    reports = build(records, declared.load())
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from repro.claims import engine, intervals
+from repro.claims import declared, engine, intervals
 from repro.claims.engine import Result
+from repro.claims.group import BY_CONSTRUCTION
 from repro.claims.multiplicity import holm
-from repro.claims.records import BY_CONSTRUCTION, Records
+from repro.claims.records import Records
 from repro.report import curves, table, variance
 from repro.report.table import Row
 
@@ -82,7 +83,7 @@ def tied_best(rows: Sequence[Row], records: Records, scale: str, name: str, alph
     return {best} | kept
 
 
-def build(records: Records, claims: list[engine.Claim], verdicts: variance.Verdicts | None = None) -> list[Report]:
+def build(records: Records, claims: list[declared.Claim], verdicts: variance.Verdicts | None = None) -> list[Report]:
     """One report a scale. ``verdicts``: of ``variance.read_verdicts``, for the verifier's share of the variance."""
     results = engine.evaluate(claims, records)
     reports = []

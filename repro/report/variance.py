@@ -22,7 +22,8 @@ from pathlib import Path
 import numpy as np
 
 from repro.claims.arms import scores_of
-from repro.claims.records import Group, RecordError, Records
+from repro.claims.group import Group, RecordError
+from repro.claims.records import Records
 from repro.claims.variance import Components, components
 from repro.report.table import Row
 

@@ -230,10 +230,12 @@ def report(found: list[dict[str, Any]], target: Path) -> int:
         stages = {(s["stage"], s["key"]): s["seconds"] for f in done for s in cells[f]["stages"]}
         built = {(s["stage"], s["key"]) for f in done for s in cells[f]["stages"] if not s["reused"]}
         rows = leaderboard(done)
-        show(rows, target)
+        if rows:  # a search for traces has none; its table is in its log
+            show(rows, target)
         cost = f"{len(built)} built in {sum(stages[key] for key in built):.0f} s, {len(stages) - len(built)} reused"
         print(f"{len(done)} cells, {len(stages)} stages: {cost}")
-        print(f"Table: {target / 'table.md'}, {target / 'table.csv'}   Records: {target}/**/records.parquet")
+        tables = f"Table: {target / 'table.md'}, {target / 'table.csv'}   " if rows else ""
+        print(f"{tables}Records: {target}/**/records.parquet")
     return code
 
 

@@ -15,27 +15,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import time
 from collections.abc import Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from http.client import HTTPException
-from threading import Event
 from types import SimpleNamespace
 from typing import Any, Protocol
-from urllib.error import HTTPError, URLError
-from urllib.parse import urlparse
-from urllib.request import ProxyHandler, Request, build_opener
 
+from repro.client import ChatClient, EndpointError
 from repro.verifiers.verdict import GoldError, Verdict, check_kind, check_task
 
 VERSION = "1.0"
 LABELS = ("correct", "wrong", "not_found")
 LAST_LINES = 20
 MAX_CHARS = 16_000  # of the response: twenty lines without a line break can fill any context
-MAX_REPLY = 4_000_000  # bytes of an endpoint's reply
 TEMPLATE = """You are grading a response by its final answer alone. Below are the reference answer and the end of the response.
 
 [Reference]
@@ -59,7 +52,7 @@ _FIXED = re.compile(
 )
 
 
-class JudgeError(RuntimeError):
+class JudgeError(EndpointError):
     """The judge could not be asked; the message names the endpoint and the last failure."""
 
 
@@ -269,14 +262,10 @@ class TransformersBackend:
 
 
 class EndpointBackend:
-    """A vLLM or other OpenAI-compatible chat endpoint, greedy, asked with the standard library alone.
+    """A chat endpoint (``repro.client``), greedy.
 
     Args:
-        url: base, such as ``http://host:8000/v1``. model: name the endpoint serves.
-        api_key_env: environment variable with the key, read at each call and kept nowhere; None for no key.
-        timeout: seconds for one whole answer. retries: further tries after a timeout, a refused connection, 408, 429, a 5xx or a reply that is
-            not the expected JSON. backoff: seconds before the first retry, doubled each time, at most 30.
-        concurrency: requests at a time. max_tokens: of a judgement.
+        url, model, api_key_env, timeout, retries, concurrency, backoff: as of ``ChatClient``. max_tokens: of a judgement.
 
     Raises ValueError for a parameter out of range or a key that is not set.
     """
@@ -292,79 +281,16 @@ class EndpointBackend:
         max_tokens: int = 1024,
         backoff: float = 0.5,
     ) -> None:
-        if urlparse(url).scheme not in ("http", "https") or not urlparse(url).hostname:
-            raise ValueError(f"judge url {url!r}: an http or https address such as http://localhost:8000/v1")
-        for name, value, least in (
-            ("timeout", timeout, 1e-3),
-            ("retries", retries, 0),
-            ("concurrency", concurrency, 1),
-            ("backoff", backoff, 0),
-        ):
-            if not least <= value < float("inf"):
-                raise ValueError(f"judge {name}={value}: at least {least}")
-        if api_key_env and not os.environ.get(api_key_env):
-            raise ValueError(f"the judge's api_key_env names {api_key_env}, and that environment variable is not set")
-        self.url, self.name, self.api_key_env, self.timeout = url.rstrip("/"), model, api_key_env, timeout
-        self.sampling: dict[str, float] = {"temperature": 0, "top_p": 1}
-        self.retries, self.concurrency, self.max_tokens, self.backoff = retries, concurrency, max_tokens, backoff
+        settings = {"timeout": timeout, "retries": retries, "concurrency": concurrency, "backoff": backoff}
+        self.client = ChatClient(url, model, api_key_env, **settings, role="judge", error=JudgeError)
+        self.name, self.max_tokens = model, max_tokens
 
     def complete(self, prompts: Sequence[str]) -> list[str]:
         """One text a prompt, in order. Raises JudgeError as soon as one prompt has no answer after its retries."""
-        stop = Event()  # one failure ends the others' waiting too
-        with ThreadPoolExecutor(max(1, min(self.concurrency, len(prompts)))) as threads:
-            jobs = [threads.submit(self._ask, prompt, stop) for prompt in prompts]
-            try:
-                wait(jobs, return_when=FIRST_EXCEPTION)
-                failed = next((job for job in jobs if job.done() and job.exception()), None)
-                return [failed.result()] if failed else [job.result() for job in jobs]
-            finally:
-                stop.set()
-                threads.shutdown(wait=False, cancel_futures=True)
+        settings = {"temperature": 0, "top_p": 1, "max_tokens": self.max_tokens}
+        bodies = ({"messages": [{"role": "user", "content": prompt}], **settings} for prompt in prompts)
+        texts = {index: reply.text for index, reply in self.client.ask(bodies)}
+        return [texts[index] for index in range(len(prompts))]
 
     def close(self) -> None:
         """Nothing stays open between calls."""
-
-    def _ask(self, prompt: str, stop: Event) -> str:
-        body = {
-            "model": self.name,
-            "messages": [{"role": "user", "content": prompt}],
-            "max_tokens": self.max_tokens,
-            **self.sampling,
-        }
-        for attempt in range(self.retries + 1):
-            try:
-                return self._post(json.dumps(body).encode())
-            except HTTPError as error:
-                failure = f"HTTP {error.code} {error.reason}"
-                if error.code not in (408, 429) and error.code < 500:  # the same question would be refused again
-                    raise JudgeError(f"judge endpoint {self.url} refuses the request: {failure}") from None
-            except TimeoutError:
-                failure = f"no answer within {self.timeout:g} s"
-            except (URLError, HTTPException, OSError) as error:
-                reason = getattr(error, "reason", error)
-                failure = f"no answer within {self.timeout:g} s" if isinstance(reason, TimeoutError) else f"{reason}"
-            except (ValueError, LookupError, TypeError) as error:
-                failure = f"a reply that is not a chat completion ({type(error).__name__}: {error})"
-            if attempt < self.retries and stop.wait(min(30.0, self.backoff * 2**attempt)):
-                break
-        raise JudgeError(f"judge endpoint {self.url} failed {attempt + 1} times, last: {failure}")
-
-    def _post(self, body: bytes) -> str:
-        headers = {"Content-Type": "application/json"}
-        if self.api_key_env:
-            headers["Authorization"] = f"Bearer {os.environ.get(self.api_key_env, '')}"
-        local = urlparse(self.url).hostname in ("localhost", "127.0.0.1", "::1")  # a proxy set for the outside must not swallow it
-        opener = build_opener(ProxyHandler({})) if local else build_opener()
-        deadline = time.monotonic() + self.timeout
-        reply = b""
-        with opener.open(Request(f"{self.url}/chat/completions", body, headers), timeout=self.timeout) as response:
-            while chunk := response.read1(65_536):  # the socket's own timeout starts anew with every byte
-                reply += chunk
-                if time.monotonic() > deadline:
-                    raise TimeoutError
-                if len(reply) > MAX_REPLY:
-                    raise ValueError(f"more than {MAX_REPLY} bytes")
-        text = json.loads(reply)["choices"][0]["message"]["content"]
-        if not isinstance(text, str):
-            raise TypeError("the message has no text")
-        return text

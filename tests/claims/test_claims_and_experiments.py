@@ -7,13 +7,14 @@ import functools
 import pytest
 import yaml
 
-from repro.claims import engine
-from repro.claims.records import Group, _matches, _undeclared
+from repro.claims import declared
+from repro.claims.group import Group
+from repro.claims.records import _matches, _undeclared
 from repro.pipeline import arm_key
 from repro.plan.cells import CONF, combinations
 from tests.conftest import planned
 
-CLAIMS = {claim.id: claim for claim in engine.load()}
+CLAIMS = {claim.id: claim for claim in declared.load()}
 
 
 def cells(experiment: str, scale: str) -> list[dict]:

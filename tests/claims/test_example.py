@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from repro.claims import engine, example
+from repro.claims import declared, engine, example
 
 
 def names(spread: float, seeds: int = 5) -> dict[str, str]:
@@ -48,8 +48,8 @@ def test_the_committed_table_is_this_one():
 
 
 def test_other_members_of_a_family_count():
-    families = {c.family for c in engine.load() if c.id in example.PRINTED}
-    sizes = {family: sum(c.family == family for c in engine.load()) for family in families}
+    families = {c.family for c in declared.load() if c.id in example.PRINTED}
+    sizes = {family: sum(c.family == family for c in declared.load()) for family in families}
     for result in example.judged(1.0, 5):
         assert result.interval.level >= 1 - engine.ALPHA - 1e-12
         assert result.p_holm <= min(1.0, sizes[result.claim.family] * result.p) + 1e-12

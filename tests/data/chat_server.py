@@ -11,6 +11,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from repro.data.teacher import request_seed
 from repro.data.web import PROSE, source_items, teacher_answer
 
 ITEMS = {item.problem.prompt(): item for item in source_items("web", 400, 0)}
@@ -21,7 +22,8 @@ def reply(model: str, prompt: str, seed: int) -> str:
         solution = prompt.split("[Solution]\n")[1].split("\n", maxsplit=1)[0].removeprefix("The result: ")
         return f"The final answer is \\boxed{{{'' if solution in PROSE else solution}}}"
     problem = ITEMS[prompt.split("\n", maxsplit=1)[0]].problem
-    return f"Some steps. So \\boxed{{{teacher_answer(problem, seed, 0)}}}"
+    sample = next(i for i in range(32) if request_seed(prompt, i, 0) == seed)
+    return f"Some steps. So \\boxed{{{teacher_answer(problem, sample, 0)}}}"
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -35,7 +37,8 @@ class Handler(BaseHTTPRequestHandler):
         with open(self.log, "a") as file:
             file.write(json.dumps([body["model"], prompt, body.get("seed")]) + "\n")
         content = reply(body["model"], prompt, body.get("seed") or 0) if body["model"] != "garbage" else None
-        data = json.dumps({"choices": [{"message": {"content": content}}]}).encode()
+        usage = {"prompt_tokens": len(prompt), "completion_tokens": len(content or "")}  # characters: exact, so that sums can be checked
+        data = json.dumps({"choices": [{"message": {"content": content}}], "usage": usage}).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()

@@ -94,14 +94,3 @@ def test_bad_input_is_one_line(tmp_path: Path, content: str, more: list[str], wo
     arguments = command(tmp_path / "c.jsonl", tmp_path / "out", "http://127.0.0.1:9/v1", *more)
     done = subprocess.run(arguments, capture_output=True, text=True, check=False)
     assert done.returncode == 2 and words in done.stderr and done.stderr.count("\n") == 1
-
-
-def test_garbage_of_a_teacher_and_an_endpoint_that_is_down(tmp_path: Path) -> None:
-    from repro.data.webinstruct import Endpoint
-    from repro.verifiers.judge import JudgeError
-
-    prompt = ITEMS[0].problem.prompt()
-    with server(tmp_path / "log") as url, pytest.raises(JudgeError, match="not a chat completion"):
-        Endpoint(url, "garbage", retries=1, backoff=0).generate([prompt], 1, 1.0, 1.0, 8, 0)
-    with pytest.raises(JudgeError, match="failed 2 times"):
-        Endpoint("http://127.0.0.1:9/v1", "teacher", retries=1, backoff=0).generate([prompt], 1, 1.0, 1.0, 8, 0)

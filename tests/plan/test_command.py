@@ -70,13 +70,13 @@ def test_tables_of_a_sweep():
         "eval base": 1,
         "sft": 2,
         "eval sft": 2,
-        "rl": 4,
-        "eval rl": 12,
+        "rl": 6,
+        "eval rl": 18,
     }
-    assert by_stage["sft"]["cells"] == 4 and by_stage["eval rl"]["rl_steps"] == [20, 40, 60]
+    assert by_stage["sft"]["cells"] == 6 and by_stage["eval rl"]["rl_steps"] == [20, 40, 60]
     assert found["total"]["seconds"] == pytest.approx((sum(row["seconds"] for row in found["stages"]) + SPEEDS.startup) / 2)
     text = table.markdown(found)
-    assert "4 cells = 2 arms x 2 seeds" in text and "| eval rl, steps 20 40 60 | 12 | 4 cells | 12 unknown |" in text
+    assert "6 cells = 3 arms x 2 seeds" in text and "| eval rl, steps 20 40 60 | 18 | 6 cells | 18 unknown |" in text
     json.dumps(found)
 
 

@@ -23,7 +23,7 @@ CONFIG: dict[str, Any] = {
     "model": {"name": "llama", "role": "llama", "path": None},
     "data": {"name": "math", "split": "train", "seed": 0},
     "sft": {"name": "long", "epochs": 1},
-    "rl": {"name": "grpo", "steps": STEPS, "group_size": 8, "max_completion_length": 100},
+    "rl": {"name": "ppo", "steps": STEPS, "group_size": 8, "max_completion_length": 100},
     "reward": {"name": "classic", "cosine": None},
     "verifier": {"name": "rule"},
     "eval": {"questions": QUESTIONS, "samples": SAMPLES, "temperature": 0.7, "max_tokens": 100, "benchmarks": ["micro_math"]},

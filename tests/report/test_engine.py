@@ -11,15 +11,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from repro.claims import engine
-from repro.claims.engine import ClaimError, Result
-from repro.claims.records import BENCHMARKS, RecordError, Records
+from repro.claims import declared, engine
+from repro.claims.declared import ClaimError
+from repro.claims.engine import Result
+from repro.claims.group import BENCHMARKS, RecordError
+from repro.claims.records import Records
 from tests.report import study
 
 
 def judged(root: Path, **changes) -> Result:
     path = study.claim(root / "claims", **changes)
-    return engine.evaluate([engine.read(path)], Records.load([root / "sweeps"]))[0]
+    return engine.evaluate([declared.read(path)], Records.load([root / "sweeps"]))[0]
 
 
 @pytest.mark.parametrize(
@@ -62,7 +64,7 @@ def test_holm_counts_the_untested_members(tmp_path: Path) -> None:
     study.claim(
         tmp_path / "claims", id="X2", arms={"cosine": {"reward.name": "a", "stage": "rl"}, "classic": {"reward.name": "b", "stage": "rl"}}
     )
-    tested, untested = engine.evaluate(engine.load(tmp_path / "claims"), Records.load([tmp_path]))
+    tested, untested = engine.evaluate(declared.load(tmp_path / "claims"), Records.load([tmp_path]))
     assert tested.p_holm == pytest.approx(2 * tested.p) and tested.interval.level == pytest.approx(0.975)
     assert untested.verdict.name == "not tested" and "no records of cosine, classic" in untested.verdict.reason
 
@@ -138,7 +140,7 @@ def test_nan_in_a_curve_is_named(tmp_path: Path) -> None:
 
 
 def test_every_claim_file_of_the_project_loads() -> None:
-    claims = engine.load()
+    claims = declared.load()
     assert len(claims) >= 40 and {"3.2", "4.2", "4.5", "6.1", "7.3"} <= {claim.section for claim in claims}
     for claim in claims:
         assert claim.id.startswith(f"H{claim.section}") and claim.family == f"H{claim.section}"
@@ -153,7 +155,7 @@ def test_metrics_of_claims_are_metrics_of_the_code() -> None:
     """A column that no RL stage logs would leave its claim untested for ever."""
     from repro.rl import metrics
 
-    for claim in engine.load():
+    for claim in declared.load():
         column = claim.metric.get("column")
         if column:
             base = column.removesuffix("_per_1k")
@@ -183,7 +185,7 @@ def test_metrics_of_claims_are_metrics_of_the_code() -> None:
 )
 def test_a_bad_claim_is_one_line(tmp_path: Path, changes: dict, message: str) -> None:
     with pytest.raises(ClaimError) as error:
-        engine.read(study.claim(tmp_path / "claims", **changes))
+        declared.read(study.claim(tmp_path / "claims", **changes))
     assert message in str(error.value) and "\n" not in str(error.value) and "X1.yaml" in str(error.value)
 
 
@@ -222,9 +224,9 @@ def test_a_claim_is_exploratory_unless_the_records_code_held_it(tmp_path: Path) 
         command = ["git", "-C", str(tmp_path), "-c", "user.name=t", "-c", "user.email=t@localhost", *arguments]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
-    def state(commits: list[str]) -> engine.Registration:
-        engine._git.cache_clear()
-        return engine.registration(path, commits)
+    def state(commits: list[str]) -> declared.Registration:
+        declared._git.cache_clear()
+        return declared.registration(path, commits)
 
     git("init", "-q")
     git("commit", "-q", "--allow-empty", "-m", "before")
@@ -233,16 +235,16 @@ def test_a_claim_is_exploratory_unless_the_records_code_held_it(tmp_path: Path) 
     assert state([before]).hash == "uncommitted"
     git("add", ".")
     git("commit", "-q", "-m", "claim")
-    declared = git("rev-parse", "HEAD")
-    assert state([declared]) == engine.Registration(git("log", "-1", "--format=%h"), "")
+    held = git("rev-parse", "HEAD")
+    assert state([held]) == declared.Registration(git("log", "-1", "--format=%h"), "")
     assert "did not hold the claim yet" in state([before]).exploratory
     assert "not in this repository" in state(["f" * 40]).exploratory
     path.write_text("# a comment\n" + path.read_text())
     git("commit", "-qam", "comment")
-    assert not state([declared]).exploratory
+    assert not state([held]).exploratory
     path.write_text(path.read_text().replace("margin: 3.0", "margin: 1.0"))
     git("commit", "-qam", "edit")
-    assert "edited after" in state([declared]).exploratory
+    assert "edited after" in state([held]).exploratory
 
 
 def at_paper_scale(root: Path, **facts) -> None:
