@@ -12,7 +12,8 @@ from repro.plan.gpus import Assumptions
 from repro.plan.workload import Lengths, expected_lengths
 from tests.conftest import planned
 
-EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml") if "runs: a pipeline" not in path.read_text())
+# A search of a corpus trains and samples nothing; tests/plan/test_cost.py has what its plan says.
+EXPERIMENTS = sorted({path.stem for path in (CONF / "experiment").glob("*.yaml")} - {"pretraining_traces"})
 
 
 @pytest.mark.parametrize("scale", ["paper", "single_gpu"])
