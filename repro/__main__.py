@@ -17,7 +17,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from repro.config import plain, register
+from repro.config import check_recipes, plain, register
 
 register()
 sys.path.append(str(Path(__file__).parent / "plugins"))  # hydra_plugins: where Hydra looks for launchers
@@ -50,6 +50,7 @@ def main() -> None:
     wanted_full = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting with 1
     try:
+        check_recipes(sys.argv[1:])
         task()
     except KeyboardInterrupt:
         print("repro: interrupted; the same command continues where it was", file=sys.stderr)

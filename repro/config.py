@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -329,6 +330,28 @@ class Config:
     resources: ResourcesConfig = field(default_factory=ResourcesConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)
     threads: int = MISSING  # torch threads of one cell
+
+
+def check_recipes(overrides: Sequence[str]) -> None:
+    """Refuse a recipe that does not exist. The group is optional in ``conf/config.yaml``, since not every recipe of an experiment is there at
+    every scale, so Hydra passes over a slip of the pen without a word.
+
+    Raises:
+        ConfigError: one line that names the recipes.
+    """
+    folder = Path(__file__).parents[1] / "conf" / "recipe"
+    names = sorted(str(path.relative_to(folder).with_suffix("")) for path in folder.rglob("*.yaml"))
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if key.lstrip("+") != "recipe":
+            continue
+        for name in value.strip("[]'\"").split(","):
+            anywhere = {known.split("/", 1)[1] for known in names}
+            if name not in names and not (name.startswith("${scale}/") and name.removeprefix("${scale}/") in anywhere):
+                near = difflib.get_close_matches(name, names, 1)
+                raise ConfigError(
+                    f"recipe={name} does not exist{f' (did you mean {near[0]}?)' if near else ''}: choose one of {', '.join(names)}"
+                )
 
 
 def label(default: str, path: str | None) -> str:

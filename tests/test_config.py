@@ -169,3 +169,24 @@ def test_every_key_has_a_comment_or_a_typed_field() -> None:
     """A configuration file says what it is in its first line."""
     for path in (ROOT / "conf").rglob("*.yaml"):
         assert path.read_text().startswith("#"), f"{path} does not open with a comment"
+
+
+@pytest.mark.parametrize("override", ["recipe=typo", "recipe=paper/tabel8", "recipe=paper/table8,paper/oops", "+arm=typo"])
+def test_an_optional_group_with_a_slip_is_not_passed_over(override: str, tmp_path) -> None:
+    done = repro("-m", override, cwd=tmp_path, check=False)
+    assert done.returncode == 2 and "does not exist" in done.stderr and len(done.stderr.splitlines()) == 1
+    assert ("paper/table8" in done.stderr) == override.startswith("recipe") and not list(tmp_path.iterdir())
+
+
+def test_recipes_and_arms_that_files_name_exist_at_some_scale() -> None:
+    """A recipe may be missing at a scale, whose own sizes then hold, but not at all of them."""
+    import re
+
+    from repro.config import check_recipes
+
+    for path in (ROOT / "conf").rglob("*.yaml"):
+        for name in re.findall(r"override /recipe: (\S+)", path.read_text()):
+            check_recipes([f"recipe={name}"])
+    arms = {path.stem for path in (ROOT / "conf" / "arm").glob("*.yaml")}
+    used = re.findall(r"\+arm: (\S+)", "".join(path.read_text() for path in (ROOT / "conf" / "experiment").glob("*.yaml")))
+    assert {arm for line in used for arm in line.split(",")} <= arms

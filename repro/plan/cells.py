@@ -23,7 +23,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from repro.budget import kind_of, last_step, read_by_key
-from repro.config import ConfigError, plain, register, validate
+from repro.config import ConfigError, check_recipes, plain, register, validate
 from repro.store import RESUME, Built, Stage, Store
 from repro.tracking import searches
 
@@ -155,6 +155,7 @@ def expand(overrides: Sequence[str], *, multirun: bool = False) -> Plan:
     from hydra import compose, initialize_config_dir
 
     register()
+    check_recipes(overrides)
     overrides, swept = list(overrides), _swept(overrides)
     with initialize_config_dir(str(CONF), version_base="1.3"):
         master = compose("config", overrides=[o for o in overrides if o not in swept], return_hydra_config=True).hydra

@@ -60,6 +60,18 @@ def bases_table() -> str:
     return "\n".join(lines)
 
 
+def experiments_table() -> str:
+    """What every file of ``conf/experiment`` says in its head: its question, and arms x seeds at micro scale."""
+    lines = ["| experiment | question | cells |", "|---|---|---|"]
+    for path in sorted((README.parent / "conf" / "experiment").glob("*.yaml")):
+        head = [line.removeprefix("# ") for line in path.read_text().splitlines()[1:] if line.startswith("#")]
+        command = next((i for i, line in enumerate(head) if line.lstrip("# ").startswith("python -m")), len(head) - 1)
+        sentences = re.split(r"(?<=[.?]) (?=[A-Z])", " ".join(head[:command]).replace("|", "/"))
+        size = head[command].rpartition("  ")[2].strip()
+        lines.append(f"| `{path.stem}` | {sentences[0]} | {size} |")
+    return "\n".join(lines)
+
+
 def claims_table() -> str:
     """Markdown of the committed claims.csv: every tested claim beside the published effect; what was not tested in one line."""
     from repro.claims import declared
@@ -98,7 +110,7 @@ def tables() -> dict[str, str]:
     found = {path.stem: sweep_table(path) for path in sorted(RESULTS.glob("*.csv")) if path.stem != "claims"}
     found["claims"] = claims_table()
     found |= {path.stem: path.read_text().strip() for path in sorted(RESULTS.glob("*.md"))}
-    return {**found, "bases": bases_table()}
+    return {**found, "bases": bases_table(), "experiments": experiments_table()}
 
 
 def render(text: str) -> str:

@@ -136,3 +136,17 @@ def test_combinations():
 def test_bad_input(overrides, multirun, words):
     with pytest.raises(ConfigError, match=words):
         expand(overrides, multirun=multirun)
+
+
+def test_what_a_sweep_skips_no_sweeper_runs():
+    import importlib
+
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    import repro.__main__  # noqa: F401 - makes the plugin importable
+    from repro.plan.cells import without
+
+    Sweeper = importlib.import_module("hydra_plugins.repro_launchers").Sweeper
+    line, skip = ["sft=short,long", "n=32,192"], ["sft=short n=192"]
+    batches = Sweeper(max_batch_size=None, params=None, skip=skip).split_arguments(OverridesParser.create().parse_overrides(line), None)
+    assert batches == [without(combinations(line, {}), skip)] == [[["sft=short", "n=32"], ["sft=long", "n=32"], ["sft=long", "n=192"]]]

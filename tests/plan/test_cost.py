@@ -11,7 +11,8 @@ from repro.plan import detect, gpus, memory, table
 from repro.plan.cells import expand
 from repro.plan.flops import SHAPES
 from repro.plan.gpus import Assumptions
-from repro.plan.workload import Lengths, of_stage
+from repro.plan.workload import Lengths, expected_lengths, of_stage
+from tests.conftest import planned
 
 PAPER = [
     "model.path=meta-llama/Meta-Llama-3.1-8B",
@@ -126,7 +127,7 @@ CONF = Path(__file__).parents[2] / "conf"
 @pytest.mark.parametrize("scale", sorted(path.stem for path in (CONF / "scale").glob("*.yaml")))
 @pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "experiment").glob("*.yaml")))
 def test_every_experiment_plans_at_every_scale(name, scale):
-    plan = expand([f"+experiment={name}", f"scale={scale}", "seed=0"])
+    plan = planned(name, scale)
     found = table.summary(plan, table.Request(Assumptions(), Lengths()))
     assert found["scale"] == scale and found["cells"] == len(plan.cells)
     if name == "pretraining_traces":  # reads a corpus, trains and samples nothing
@@ -134,6 +135,19 @@ def test_every_experiment_plans_at_every_scale(name, scale):
         return
     assert found["total"]["gpu_hours"] > 0 and found["total"]["sampled_tokens"] > 0
     assert all(row["peak_gib"] > 0 for row in found["stages"] if row["memory_gib"])
+    trains = [row for row in found["stages"] if row["kind"] in ("sft", "rl", "judge")]
+    assert trains and all(row["peak_gib"] > 0 and row["trained_tokens_each"] > 0 and row["seconds_each"] > 0 for row in trains)
     if scale == "paper":
         rl = [row for row in found["stages"] if row["kind"] == "rl"]
         assert all(row["gpus"] == 64 for row in rl)
+
+
+def test_lengths_are_those_of_the_data() -> None:
+    """A mixture lies between its sources; RL on other prompts than SFT has the lengths of its own."""
+    prompts = {}
+    for name in ("math", "web_then_math", "math_web"):
+        config = expand([f"data=micro/{name}", "sft=long"]).cells[0].config
+        prompts[name] = expected_lengths(config, "long", Lengths())[0], expected_lengths(config, "long", Lengths(), rl=True)[0]
+    sft = {name: found[0] for name, found in prompts.items()}
+    assert min(sft["math"], sft["web_then_math"]) < sft["math_web"] < max(sft["math"], sft["web_then_math"])
+    assert {found[1] for found in prompts.values()} == {sft["math"]}  # all three do RL on clean problems
