@@ -24,7 +24,6 @@ from typing import Any
 
 from evals.benchmarks import BENCHMARKS, FileBenchmark
 from evals.engines import ENGINES, INSTALL
-from evals.files import BenchmarkError, data_dir, locate
 from evals.prompts import FORMATS
 from repro.config import ConfigError
 from repro.store import RESUME
@@ -48,7 +47,7 @@ continue a killed evaluation.
   engine       {", ".join(ENGINES)}; transformers. vllm needs a GPU and {INSTALL}
   batch_size   samples handed to the engine at once, which is what a kill can lose; 32, with vllm 2048
   seed         of decoding; 0
-  data         folder of the benchmarks' files; REPRO_DATA_DIR. `python -m evals.benchmarks` says what is there
+  data         folder of the benchmarks' files, or hub to download them; REPRO_DATA_DIR. `python -m evals.benchmarks` says what is there
   out          folder; outputs/evals/NAME-HASH, the same for the same line
 
 With score=FILE nothing is generated: the recorded responses are scored, by evals.score (its --help lists the columns).
@@ -169,19 +168,14 @@ def folder(text: str | Path) -> Path:
 def identity(settings: dict[str, Any], model: Path, version: str) -> dict[str, Any]:
     """What tells two evaluations apart: settings, contents of checkpoint and questions, versions. Raises BenchmarkError for a missing file."""
     from evals import harness
-    from repro.store import file_hash, fingerprint
+    from repro.store import fingerprint
 
     questions = {}
     for name in settings["benchmark"]:
         benchmark = BENCHMARKS[name]
         questions[name] = [benchmark.version]
         if isinstance(benchmark, FileBenchmark):
-            try:
-                path = locate(benchmark.files, data_dir(settings["data"]), benchmark.advice())
-            except BenchmarkError:
-                benchmark.read(settings["data"])  # fails likewise, and says which benchmark it is about
-                raise
-            questions[name].append(file_hash(path))
+            questions[name].append(benchmark.contents(settings["data"]))
     kept = {key: value for key, value in settings.items() if key not in ("model", "out", "data", "benchmark")}
     weights = hashlib.sha256(json.dumps(fingerprint(model), sort_keys=True).encode()).hexdigest()[:16]
     return {"model": weights, "benchmark": questions, **kept, "harness": harness.VERSION, "verifier": version}

@@ -22,7 +22,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from evals.files import BenchmarkError, check_questions, data_dir, locate, needed, pick, read_rows
+from evals import hub
+from evals.files import BenchmarkError, check_questions, data_dir, from_hub, locate, needed, pick, read_rows
 
 log = logging.getLogger(__name__)
 LETTERS = "ABCDEFGHIJ"
@@ -73,8 +74,8 @@ class FileBenchmark(Benchmark):
 
     files: stems of the file's name, the first one is asked for. columns: field -> accepted column names (``evals.files.pick``).
     make: (fields of a row, its index) -> Question, or the reason why it is left out. count: questions of the published set.
-    hub: data set on the hub; revision: commit of it that the file was compared with, None where none was. source: where the file may come
-    from otherwise. subset: file with the ids that are asked, one a line, in that order.
+    hub: data set on the hub; configs: its configurations that make up the benchmark, none where it has one only; commits are in
+    ``evals.hub``. source: where the file may come from otherwise. subset: file with the ids that are asked, one a line, in that order.
     """
 
     files: tuple[str, ...] = ()
@@ -82,7 +83,7 @@ class FileBenchmark(Benchmark):
     make: Callable[[dict[str, Any], int], Question | str] | None = None
     count: int = 0
     hub: str = ""
-    revision: str | None = None
+    configs: tuple[str, ...] = ()
     source: str = ""
     subset: Path | None = None
 
@@ -101,18 +102,22 @@ class FileBenchmark(Benchmark):
         """(all questions, reasons for which rows were left out with their numbers).
 
         Args:
-            root: folder of the file; None for ``REPRO_DATA_DIR``.
+            root: folder of the file, or ``hub``; None for ``REPRO_DATA_DIR``.
 
         Raises:
             BenchmarkError: missing or unreadable file, wrong columns, an id twice, a reference that nothing can be compared with.
         """
         try:
-            path = locate(self.files, data_dir(root), self.advice())
+            path: Path | str
+            if from_hub(root):
+                path, rows = self.hub, hub.rows(self)
+            else:
+                path = locate(self.files, data_dir(root), self.advice())
+                rows = read_rows(path)
         except BenchmarkError as error:
-            text = str(error)
-            raise BenchmarkError(f"{self.name}: {text}" if self.hub in text else f"{self.name}: {text}; {self.advice()}") from None
+            raise self._named(error) from None
         questions, left_out = [], Counter()
-        for index, fields in enumerate(pick(read_rows(path), self.columns, path)):
+        for index, fields in enumerate(pick(rows, self.columns, path)):
             try:
                 made = self.make(fields, index)
             except BenchmarkError as error:
@@ -129,8 +134,22 @@ class FileBenchmark(Benchmark):
         for reason, number in left_out.items():
             log.info("%s: %d rows left out: %s", self.name, number, reason)
         if len(questions) != self.count:
-            log.warning("%s: %s has %d questions, the published set has %d", self.name, path.name, len(questions), self.count)
+            log.warning("%s: %s has %d questions, the published set has %d", self.name, Path(path).name, len(questions), self.count)
         return questions, left_out
+
+    def contents(self, root: str | Path | None = None) -> str:
+        """What tells two states of the questions apart: the file's checksum, or the hub's commit. Raises BenchmarkError as ``read``."""
+        from repro.store import file_hash
+
+        try:
+            return f"{self.hub}@{hub.commit(self.hub)}" if from_hub(root) else file_hash(locate(self.files, data_dir(root), self.advice()))
+        except BenchmarkError as error:
+            raise self._named(error) from None
+
+    def _named(self, error: BenchmarkError) -> BenchmarkError:
+        """The error with the benchmark's name, and with where to get it."""
+        text = str(error)
+        return BenchmarkError(f"{self.name}: {text}" if "get it from" in text else f"{self.name}: {text}; {self.advice()}")
 
     def questions(self, size: int | None = None, root: str | Path | None = None) -> list[Question]:
         """The first ``size`` questions in the file's order, all of them if there are fewer or with None. Raises as ``read``."""
@@ -254,12 +273,17 @@ _MMLU = FileBenchmark(
     "mmlu_pro", "MMLU-Pro", "test", 1, "simple_evals", ("mmlu_pro_test", "mmlu_pro"), _MMLU_PRO, _mmlu_pro, 12_032, "TIGER-Lab/MMLU-Pro"
 )
 _DIAMOND = FileBenchmark(
-    "gpqa_diamond", "GPQA-diamond", "train", 1, "simple_evals", ("gpqa_diamond",), _GPQA, _gpqa, 198, "Idavidrein/gpqa"
+    "gpqa_diamond", "GPQA-diamond", "train", 1, "simple_evals", ("gpqa_diamond",), _GPQA, _gpqa, 198, "Idavidrein/gpqa", ("gpqa_diamond",)
 )
 
 
-def _boxed(name: str, title: str, file: str, columns: dict, make: Callable, count: int, hub: str, source: str = "", split: str = "test"):
-    return FileBenchmark(name, title, split, 1, "qwen_math", (file, name), columns, make, count, hub, source=source)
+_SUBJECTS = ("algebra", "counting_and_probability", "geometry", "intermediate_algebra", "number_theory", "prealgebra", "precalculus")
+
+
+def _boxed(name: str, title: str, file: str, columns: dict, make: Callable, count: int, hub: str, source: str = "", **more: Any):
+    return FileBenchmark(
+        name, title, more.pop("split", "test"), 1, "qwen_math", (file, name), columns, make, count, hub, source=source, **more
+    )
 
 
 BENCHMARKS: dict[str, Benchmark] = {
@@ -271,17 +295,57 @@ BENCHMARKS: dict[str, Benchmark] = {
         Benchmark("micro_mmlu_pro", "MMLU-Pro", "mmlu_pro"),
         Benchmark("micro_gpqa", "GPQA", "gpqa"),
         _boxed("math500", "MATH-500", "math500_test", _MATH, _math, 500, "HuggingFaceH4/MATH-500", "github.com/openai/prm800k"),
-        _boxed("math", "MATH", "math_test5000", _MATH_SOLUTION, _math, 5_000, "EleutherAI/hendrycks_math", "github.com/microsoft/ToRA"),
-        _boxed("aime2024", "AIME 2024", "aime2024", _CONTEST, _competition, 30, "Maxwell-Jia/AIME_2024", "github.com/QwenLM/QwQ", "train"),
+        _boxed(
+            "math",
+            "MATH",
+            "math_test5000",
+            _MATH_SOLUTION,
+            _math,
+            5_000,
+            "EleutherAI/hendrycks_math",
+            "github.com/microsoft/ToRA",
+            configs=_SUBJECTS,
+        ),
+        _boxed(
+            "aime2024",
+            "AIME 2024",
+            "aime2024",
+            _CONTEST,
+            _competition,
+            30,
+            "Maxwell-Jia/AIME_2024",
+            "github.com/QwenLM/QwQ",
+            split="train",
+        ),
         _boxed("aime2025", "AIME 2025", "aime2025", _CONTEST, _competition, 30, "math-ai/aime25", "github.com/QwenLM/QwQ"),
         _boxed("amc23", "AMC 2023", "amc23", _CONTEST, _competition, 40, "math-ai/amc23", "github.com/QwenLM/Qwen2.5-Math"),
         _DIAMOND,
-        replace(_DIAMOND, name="gpqa_main", title="GPQA-main", files=("gpqa_main",), count=448),
+        replace(_DIAMOND, name="gpqa_main", title="GPQA-main", files=("gpqa_main",), count=448, configs=("gpqa_main",)),
         _boxed("theoremqa", "TheoremQA", "theoremqa_test", _THEOREMQA, _theoremqa, 747, "TIGER-Lab/TheoremQA"),
         _MMLU,
         replace(_MMLU, name="mmlu_pro_1k", title="MMLU-Pro-1k", count=1_000, subset=SUBSET_IDS),
-        _boxed("olympiadbench", "OlympiadBench", "olympiadbench_en_text", _OLYMPIAD, _olympiad, 675, "Hothan/OlympiadBench"),
-        _boxed("gsm8k", "GSM8K", "gsm8k_test", _CONTEST, _gsm8k, 1_319, "openai/gsm8k", "github.com/openai/grade-school-math"),
+        _boxed(
+            "olympiadbench",
+            "OlympiadBench",
+            "olympiadbench_en_text",
+            _OLYMPIAD,
+            _olympiad,
+            675,
+            "Hothan/OlympiadBench",
+            split="train",
+            configs=("OE_TO_maths_en_COMP",),
+        ),
+        _boxed(
+            "gsm8k",
+            "GSM8K",
+            "gsm8k_test",
+            _CONTEST,
+            _gsm8k,
+            1_319,
+            "openai/gsm8k",
+            "github.com/openai/grade-school-math",
+            configs=("main",),
+        ),
     )
 }
 

@@ -29,6 +29,11 @@ class BenchmarkError(ValueError):
     """A benchmark that cannot be read; the message is one line that says which file or question and how to mend it."""
 
 
+def from_hub(root: str | Path | None = None) -> bool:
+    """Are questions to be read from the hub (``evals.hub``) in the place of files?"""
+    return str(root or os.environ.get(ENVIRONMENT)) == "hub"
+
+
 def data_dir(root: str | Path | None = None) -> Path:
     """The folder of the benchmark files: ``root``, else ``REPRO_DATA_DIR``.
 
@@ -36,7 +41,7 @@ def data_dir(root: str | Path | None = None) -> Path:
     """
     named = root or os.environ.get(ENVIRONMENT)
     if not named:
-        raise BenchmarkError(f"no folder of benchmark files: set {ENVIRONMENT} to it")
+        raise BenchmarkError(f"no folder of benchmark files: set {ENVIRONMENT} to it, or to hub to download them")
     folder = Path(named).expanduser()
     if not folder.is_dir():
         raise BenchmarkError(f"the folder of benchmark files {folder} does not exist: set {ENVIRONMENT} to one that does")

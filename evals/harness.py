@@ -83,6 +83,11 @@ class Plan:
         return work / RESUME / f"{self.benchmark.name}-{batch:05d}.parquet"
 
 
+def samples_of(settings: dict[str, Any], name: str) -> int:
+    """k of a benchmark: ``samples_by`` if it names it, else ``samples``."""
+    return int((settings.get("samples_by") or {}).get(name, settings["samples"]))
+
+
 def plan(settings: dict[str, Any], name: str, tokenizer) -> Plan:
     """Reads the questions and writes the prompts.
 
@@ -111,7 +116,7 @@ def plan(settings: dict[str, Any], name: str, tokenizer) -> Plan:
             "prompt_hash": hashlib.sha256(str(prompt).encode()).hexdigest()[:16],
             "gold": question.gold,
         }
-        for index in range(settings["samples"]):
+        for index in range(samples_of(settings, name)):
             # A sample's random numbers depend on what it is, so adding a benchmark, questions or samples leaves the others as they were.
             key = f"{settings['seed']}/{name}/{question.id}/{index}"
             samples.append(Sample(question, index, prompt, key, {**facts, "sample_index": index}))
@@ -159,8 +164,7 @@ def check_context(path: Path, plans: list[Plan], max_tokens: int) -> int:
 def evaluate(config: dict[str, Any], verifier, model_path: Path, work: Path, label: str) -> dict[str, Any]:
     """Score the checkpoint on ``config['eval']['benchmarks']`` and write ``work/samples.parquet``. Returns facts for the manifest.
 
-    Columns: ``schema()``. ``config['eval']`` may also have ``prompt`` (format of published benchmarks, null: the usual one of each),
-    ``engine`` and ``data`` (folder of the benchmarks' files).
+    Columns: ``schema()``; ``config['eval']``: ``repro.config.EvalConfig``.
 
     Raises:
         ConfigError: bad settings, a checkpoint that cannot be used, a context window that is too small. BenchmarkError: as ``plan``.

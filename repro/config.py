@@ -30,6 +30,7 @@ from repro.rewards.terms import (
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,59}")  # names become folders and W&B labels
 
 
+BUDGETS = ("samples", "tokens", "wall")
 BASELINES = ("ppo", "grpo", "rloo", "reinforce_pp")
 ENGINES = ("native", "transformers", "vllm_colocate", "vllm_server")
 LOSSES = {"per_sample_mean": "grpo", "token_mean": "dapo", "constant": "dr_grpo"}  # our names -> TRL's
@@ -170,6 +171,16 @@ class RLConfig:
 
 
 @dataclass
+class BudgetConfig:
+    """What every arm's RL gets alike. ``samples``: ``rl.steps`` rollout batches, as in the paper; nothing else here is read then."""
+
+    name: str = MISSING
+    kind: str = MISSING  # samples | tokens | wall
+    tokens: int = MISSING  # of tokens: generated tokens after which RL stops
+    minutes: float = MISSING  # of wall: minutes of training (rollouts and updates, no evaluation) after which it does
+
+
+@dataclass
 class RewardConfig:
     """Which terms make up the reward; a term that is null is off. Every term is a stream with its own discount."""
 
@@ -229,6 +240,10 @@ class EvalConfig:
     benchmarks: list[str] = field(default_factory=list)
     questions: int = MISSING  # a benchmark
     samples: int = MISSING  # k, completions a question
+    samples_by: dict[str, int] = field(default_factory=dict)  # benchmark -> another k
+    prompt: str | None = None  # format of published benchmarks (evals/prompts.py); null: the usual one of each
+    engine: str | None = None  # transformers | vllm; null: transformers
+    data: str | None = None  # folder of the benchmarks' files, or hub; null: REPRO_DATA_DIR
     temperature: float = MISSING  # 0 = greedy
     top_p: float = MISSING
     max_tokens: int = MISSING
@@ -304,6 +319,7 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     sft: SFTConfig = field(default_factory=SFTConfig)
     rl: RLConfig = field(default_factory=RLConfig)
+    budget: BudgetConfig = field(default_factory=BudgetConfig)
     reward: RewardConfig = field(default_factory=RewardConfig)
     verifier: VerifierConfig = field(default_factory=VerifierConfig)
     eval: EvalConfig = field(default_factory=EvalConfig)
@@ -369,7 +385,7 @@ def _seeds(config: DictConfig, *keys: str) -> None:
 
 def _validate_names(config: DictConfig) -> None:
     """Names become folders; one with a slash would hide a cell from its sweep."""
-    groups = ("model", "data", "sft", "rl", "reward", "verifier", "eval", "traces", "tracking", "launch", "resources")
+    groups = ("model", "data", "sft", "rl", "budget", "reward", "verifier", "eval", "traces", "tracking", "launch", "resources")
     for key in ("experiment_name", *(f"{group}.name" for group in groups)):
         value = OmegaConf.select(config, key)
         _require(bool(NAME.fullmatch(value)), key, value, "up to 60 letters, digits and . _ + - are allowed")
@@ -567,6 +583,14 @@ def _validate_rl(config: DictConfig) -> None:
     _require(alone, "rl.gae_lambda", rl.gae_lambda, "it must be 1 where the KL is a reward stream of its own (rl.kl_split=false)")
 
 
+def _validate_budget(config: DictConfig) -> None:
+    budget = config.budget
+    _require(budget.kind in BUDGETS, "budget.kind", budget.kind, f"choose one of {', '.join(BUDGETS)}")
+    _finite_positive(config, "budget.tokens", "budget.minutes")
+    if budget.kind != "samples":
+        _require(config.rl.name != "none", "budget", budget.name, "it limits RL, and rl=none has none; use budget=samples")
+
+
 def _validate_updates(rl: DictConfig) -> None:
     for key in ("epochs", "minibatches"):
         _require(rl[key] >= 1, f"rl.{key}", rl[key], "it must be at least 1")
@@ -636,15 +660,26 @@ def validate(config: DictConfig) -> None:
     limit = 100_000  # a draw of distinct problems beyond it would take long
     _require(config.data.train_size <= limit, "data.train_size", config.data.train_size, f"it must be at most {limit}")
     _validate_rl(config)
+    _validate_budget(config)
     _finite_positive(config, "data.train_size", "eval.questions", "eval.samples", "eval.batch_size", "threads")
     _require(0 < config.eval.top_p <= 1, "eval.top_p", config.eval.top_p, "it must be in (0, 1]")
     temperature = config.eval.temperature
     _require(math.isfinite(temperature) and temperature >= 0, "eval.temperature", temperature, "it must be 0 (greedy) or positive")
-    if temperature == 0:
-        _require(
-            config.eval.samples == 1, "eval.samples", config.eval.samples, "greedy decoding (eval.temperature=0) gives one answer; use 1"
-        )
+    for key, number in {
+        "eval.samples": config.eval.samples,
+        **{f"eval.samples_by.{k}": v for k, v in config.eval.samples_by.items()},
+    }.items():
+        _require(number >= 1, key, number, "it must be a whole number of at least 1")
+        _require(temperature > 0 or number == 1, key, number, "greedy decoding (eval.temperature=0) gives one answer; use 1")
     from evals.benchmarks import BENCHMARKS
+    from evals.engines import ENGINES as SAMPLERS
+    from evals.prompts import FORMATS
+
+    for key, allowed in (("prompt", FORMATS), ("engine", SAMPLERS)):
+        value = config.eval[key]
+        _require(value is None or value in allowed, f"eval.{key}", value, f"choose one of {', '.join(allowed)}, or null")
+    for name in config.eval.samples_by:
+        _require(name in BENCHMARKS, "eval.samples_by", name, f"choose from {', '.join(BENCHMARKS)}")
 
     _require(len(config.eval.benchmarks) > 0, "eval.benchmarks", [], "name at least one benchmark")
     for name in config.eval.benchmarks:

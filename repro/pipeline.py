@@ -16,7 +16,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from repro import interrupt, launch
+from repro import budget, interrupt, launch
 from repro.config import own_chains, plain
 from repro.store import Built, Stage, Store, fingerprint
 from repro.tracking import arm_name, searches
@@ -24,6 +24,7 @@ from repro.tracking import arm_name, searches
 log = logging.getLogger(__name__)
 
 
+RL_ENDS = ("steps", "eval_steps")  # of rl: not read where a budget ends it
 READS = {  # what a row of the table at each stage depends on, the training seed apart; an arm is all of it
     "base": ("model", "eval", "threads"),
     "sft": ("model", "data", "sft", "eval", "threads", "launch"),
@@ -39,8 +40,11 @@ def arm_key(config: dict[str, Any], stage: str | None = None) -> str:
     ``stage``: the last one of the cell by default.
     """
     stage = stage or ("traces" if searches(config) else "rl")
-    config = {**config, "sft": told_apart(config["sft"])}
-    text = json.dumps({key: config[key] for key in READS[stage]}, sort_keys=True)
+    config = {**config, "sft": told_apart(config["sft"]), "eval": decoding(config["eval"])}
+    read = {key: config[key] for key in READS[stage]}
+    if stage == "rl" and config["rl"]["name"] != "none":
+        read |= budget.read_by_key(config)
+    text = json.dumps(read, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
@@ -49,6 +53,11 @@ def told_apart(sft: dict[str, Any]) -> dict[str, Any]:
     if own_chains(sft):
         return {key: value for key, value in sft.items() if key not in ("file", "teacher")}
     return {**sft, "teacher": {key: value for key, value in sft["teacher"].items() if key not in SERVING}}
+
+
+def decoding(settings: dict[str, Any]) -> dict[str, Any]:
+    """What of the evaluation's settings changes a number; what is left open does not, nor where the questions lie."""
+    return {key: value for key, value in settings.items() if key != "data" and value not in (None, {})}
 
 
 def cell_dir(config: dict[str, Any]) -> str:
@@ -67,6 +76,7 @@ class Cell:
         self.contamination: dict[str, Any] = {}
         self.warnings: list[str] = []
         self.found: dict[str, Any] | None = None  # of a search for traces
+        self.spent: dict[str, Any] | None = None  # of the budget of RL
         from repro.verifiers import Verifier
 
         self.verifier = Verifier()  # of evaluation, whatever rewards RL
@@ -169,6 +179,9 @@ class Cell:
         from repro.verifiers import VERSION
 
         read = {**{k: self.config[k] for k in ("rl", "reward", "data", "seed")}, **self.machine, **self.processes("rl")}
+        limited = budget.read_by_key(self.config)
+        if limited:
+            read |= {"rl": {key: value for key, value in self.config["rl"].items() if key not in RL_ENDS}, **limited}
         verifier = {**self.config["verifier"], "version": VERSION, **judge_facts}
         stage = Stage("rl", {**read, "verifier": verifier}, {"model": start_key}, rl.VERSION)
         config = {**self.config, "judge_path": judge_path}
@@ -179,12 +192,26 @@ class Cell:
         from evals import harness
         from evals.benchmarks import BENCHMARKS
 
-        versions = {name: BENCHMARKS[name].version for name in self.config["eval"]["benchmarks"]}
-        read = {"eval": self.config["eval"], "versions": versions, "verifier": self.verifier.version, "step": step, **self.machine}
+        versions = {name: self._state(BENCHMARKS[name]) for name in self.config["eval"]["benchmarks"]}
+        read = {
+            "eval": decoding(self.config["eval"]),
+            "versions": versions,
+            "verifier": self.verifier.version,
+            "step": step,
+            **self.machine,
+        }
         stage = Stage("eval", read, {"model": model_key}, harness.VERSION)
         label = f"{kind} step {step}" if kind == "rl" else kind
         build = lambda work: harness.evaluate(self.config, self.verifier, model, work, label)  # noqa: E731
         self.evaluations.append((kind, step, self._note(f"eval {label}", self.store.get_or_build(stage, build))))
+
+    def _state(self, benchmark: Any) -> Any:
+        """What tells two states of a benchmark apart: its version, and of a published one the contents of its file."""
+        from evals.benchmarks import FileBenchmark
+
+        if not isinstance(benchmark, FileBenchmark):
+            return benchmark.version
+        return [benchmark.version, benchmark.contents(self.config["eval"]["data"])]
 
     def run(self) -> dict[str, Any]:
         """All stages; returns what ``cell.json`` holds."""
@@ -211,7 +238,8 @@ class Cell:
             built = self.rl(model, key, *self.judge(base, base_key))
             for policy in sorted((built.path / "policies").glob("step-*")):
                 self.evaluate("rl", int(policy.name.split("-")[1]), policy, built.stage.key)
-            self.evaluate("rl", self.config["rl"]["steps"], built.path / "model", built.stage.key)
+            self.evaluate("rl", budget.last_step(self.config), built.path / "model", built.stage.key)
+            self.spent = built.manifest.get("budget")
         return self._summary(start)
 
     def _provenance(self, built: Built) -> dict[str, Any]:
@@ -235,6 +263,7 @@ class Cell:
                 }
                 for kind, step, built in self.evaluations
             ],
+            "budget": self.spent,
             "store": str(self.store.root),
             "contamination": self.contamination,
             "warnings": self.warnings,

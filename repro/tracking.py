@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from repro.budget import kind_of
 from repro.config import ConfigError
 
 
@@ -89,6 +90,8 @@ def arm_name(config: dict[str, Any]) -> str:
         parts += [config["rl"]["name"], config["reward"]["name"]]
         if config["verifier"]["name"] != "rule":
             parts.append(f"by-{config['verifier']['name']}")
+        if kind_of(config) != "samples":
+            parts.append(f"{kind_of(config)}-budget")
     if config["data"]["name"] != "math":
         parts.append(f"on-{config['data']['name']}")
     return "+".join(parts)

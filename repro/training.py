@@ -96,7 +96,7 @@ class StopOnRequest(TrainerCallback):
         self.folder, self.updates, self.stopped = work / RESUME, updates, False
 
     def on_step_end(self, args, state, control, **_: Any) -> None:
-        if state.global_step % self.updates or state.global_step == state.max_steps:
+        if state.global_step % self.updates or state.global_step == state.max_steps or control.should_training_stop:
             return
         wanted = interrupt.wanted(self.folder) if main_process() else False
         if args.world_size > 1:
@@ -134,7 +134,7 @@ class Metrics(TrainerCallback):
     """Writes the metrics of every step to ``metrics.jsonl`` and the tracker, and shows a few on the progress bar.
 
     ``shown``: metric names -> short names on the bar. ``updates``: optimizer steps that make one step. ``samples``: rows to keep beside
-    the metrics, asked for at every step.
+    the metrics, asked for at every step. ``budget``: has a ``share`` that the bar shows in percent, where the steps are not known beforehand.
     """
 
     def __init__(
@@ -146,9 +146,10 @@ class Metrics(TrainerCallback):
         start: int,
         updates: int = 1,
         samples: Callable[[], list[dict[str, Any]]] = list,
+        budget: Any = None,
     ) -> None:
         self.path, self.name, self.tracker, self.shown, self.start = work / RESUME / "metrics.jsonl", name, tracker, shown, start
-        self.bar, self.updates, self.samples, self.clock = None, updates, samples, time.perf_counter()
+        self.bar, self.updates, self.samples, self.budget, self.clock = None, updates, samples, budget, time.perf_counter()
         self.tables = work / RESUME / "rollouts.jsonl"
         for path in (self.path, self.tables):
             self._cut_back(path)
@@ -169,7 +170,10 @@ class Metrics(TrainerCallback):
         os.replace(draft, path)
 
     def on_train_begin(self, args, state, control, **_: Any) -> None:
-        self.bar = Progress(state.max_steps // self.updates, self.name, initial=self.start)
+        if self.budget:
+            self.bar = Progress(100, self.name, "%", initial=int(100 * self.budget.share))
+        else:
+            self.bar = Progress(state.max_steps // self.updates, self.name, initial=self.start)
         self.clock = time.perf_counter()
 
     def on_log(self, args, state, control, logs=None, **_: Any) -> None:
@@ -191,7 +195,8 @@ class Metrics(TrainerCallback):
         with self.path.open("a") as file:
             file.write(json.dumps(row) + "\n")
         self.tracker.log(row)
-        self.bar.update(row["step"] - self.bar.n, **{short: row[k] for k, short in self.shown.items() if k in row})
+        reached = int(100 * self.budget.share) if self.budget else row["step"]
+        self.bar.update(reached - self.bar.n, **{short: row[k] for k, short in self.shown.items() if k in row})
 
     def on_train_end(self, args, state, control, **_: Any) -> None:
         self.bar.__exit__()
@@ -225,8 +230,10 @@ def finish(trainer, tokenizer, work: Path) -> list[dict[str, float]]:
     return rows
 
 
-def run(trainer, work: Path, updates: int = 1) -> None:
+def run(trainer, work: Path, updates: int = 1, budget: Any = None) -> None:
     """Train to the end from the newest complete checkpoint, or from the start. ``updates``: optimizer steps that make one step.
+
+    ``budget``: its ``used`` says that the end came by it, before the trainer's last step.
 
     The trainer resets its own random state from the checkpoint, so the continuation is the undisturbed one.
 
@@ -244,7 +251,7 @@ def run(trainer, work: Path, updates: int = 1) -> None:
     if stop.stopped:
         raise interrupt.Interrupted(f"checkpoint of step {trainer.state.global_step // updates}")
     done, wanted = trainer.state.global_step, trainer.args.max_steps
-    if done != wanted:  # an empty data loader ends a trainer without a word
+    if done != wanted and not (budget and budget.used):  # an empty data loader ends a trainer without a word
         raise RuntimeError(f"the trainer ended after {done} of {wanted} steps")
 
 

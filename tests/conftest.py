@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
@@ -50,7 +51,16 @@ def repro(*arguments: str, cwd: Path, check: bool = True, timeout: float = 300, 
     return done
 
 
+@functools.cache
+def planned(experiment: str, scale: str):
+    """The plan of an experiment, seed 0: every arm composed and validated. Composing all arms is slow, and several tests look at them."""
+    from repro.plan.cells import expand
+
+    return expand([f"+experiment={experiment}", f"scale={scale}", "seed=0"])
+
+
 @pytest.fixture(scope="session")
 def shared_store(tmp_path_factory) -> Path:
-    """A store for the tests that do not look at building, so that equal stages are built once a session."""
-    return tmp_path_factory.mktemp("store")
+    """A store for the tests that do not look at building: equal stages are built once a session, by whichever xdist worker is first."""
+    root = tmp_path_factory.getbasetemp()
+    return (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "shared-store"

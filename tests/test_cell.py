@@ -18,6 +18,7 @@ import pytest
 from repro.config import plain
 from repro.store import file_hash
 from tests.conftest import ROOT, SHRINK, repro
+from tests.forked import forked
 
 EXPERIMENTS = sorted(p.stem for p in (ROOT / "conf" / "experiment").glob("*.yaml"))
 
@@ -31,26 +32,47 @@ def records(outputs: Path) -> list[dict]:
     return pq.read_table(cell_folder(outputs) / "records.parquet").to_pylist()
 
 
+# What one seed of an experiment costs beyond its shape: an evaluation of one benchmark, few steps.
+TINY = {
+    **dict(override.split("=", 1) for override in SHRINK),
+    **{"rl.steps": "2", "rl.eval_steps": "1", "eval.questions": "2", "eval.benchmarks": "[micro_math]", "seed": "0"},
+}
+# Arms that differ from these in numbers only; tests/plan composes and validates every one of them.
+SHAPES = {
+    "cosine_hyperparameters": ["reward=cosine_repetition,cosine_a"],
+    "discount_factors": ["reward=discount_99_99,discount_1_99_equal"],
+    "context_window": ["rl.max_completion_length=16,24", "rl.steps=2"],
+    "model_size": ["model=micro/llama_small,micro/llama_large"],
+    "sft_scaling": ["sft.samples_per_problem=1,2"],
+    "verifier_noise": ["verifier.noise.false_positive=0.2", "verifier.noise.false_negative=0.0,0.2"],
+}
+
+
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
-def test_every_experiment_runs_and_a_second_time_only_reads(experiment: str, tmp_path, shared_store) -> None:
-    arguments = [f"+experiment={experiment}", *SHRINK, f"paths.store={shared_store}"]
-    if "MULTIRUN" in (ROOT / "conf" / "experiment" / f"{experiment}.yaml").read_text():
-        arguments.append("seed=0,1" if experiment == "reward_design" else "seed=0")
-    first = repro(*arguments, cwd=tmp_path)
-    sweep = tmp_path / "outputs" / "sweeps" / experiment
-    cells = {p: json.loads(p.read_text()) for p in sweep.glob("*/seed=*/cell.json")}
+def test_every_experiment_runs(experiment: str, tmp_path, shared_store) -> None:
+    settings = {**TINY, **dict(override.split("=", 1) for override in SHAPES.get(experiment, []))}
+    line = [f"{key}={value}" for key, value in settings.items()]
+    done = forked(f"+experiment={experiment}", *line, f"paths.store={shared_store}", cwd=tmp_path)
+    cells = {p: json.loads(p.read_text()) for p in (tmp_path / "outputs" / "sweeps" / experiment).glob("*/seed=*/cell.json")}
     assert cells and all(cell["status"] == "done" for cell in cells.values())
-    assert "rl @ 4" in first.stdout or experiment in ("sft_scaling", "pretraining_traces")
+    assert "rl @ 2" in done.stdout or experiment in ("sft_scaling", "pretraining_traces")
     for path, cell in cells.items():
         rows = pq.read_table(path.with_name("records.parquet")).to_pylist()
-        evaluations = len(cell["evaluations"])
-        assert len(rows) == evaluations * 5 * 3 * 2  # benchmarks x questions x samples
+        assert len(rows) == len(cell["evaluations"]) * 2 * 2  # questions x samples
         assert len({(r["stage"], r["step"], r["benchmark"], r["question_id"], r["sample_index"]) for r in rows}) == len(rows)
         assert cell["command"].startswith("python -m repro hydra.mode=RUN") and "environment" in cell
-    if experiment not in ("quickstart", "reward_design", "sft_init_for_rl", "pretraining_traces"):
-        return  # reading again is the same for all
-    again = repro(*arguments, cwd=tmp_path)
-    assert "0 built in 0 s" in again.stdout
+
+
+def test_a_sweep_of_seeds_done_again_only_reads(tmp_path, shared_store) -> None:
+    """In real new processes, all benchmarks, two seeds: two arms, and the table of the second run is that of the first."""
+    arguments = ["+experiment=reward_design", *SHRINK, "reward=classic,cosine_repetition", "seed=0,1", f"paths.store={shared_store}"]
+    first, again = repro(*arguments, cwd=tmp_path), repro(*arguments, cwd=tmp_path)
+    found = list((tmp_path / "outputs" / "sweeps" / "reward_design").glob("*/seed=*/records.parquet"))
+    assert len(found) == 4
+    for path in found:
+        evaluations = json.loads(path.with_name("cell.json").read_text())["evaluations"]
+        assert pq.read_metadata(path).num_rows == len(evaluations) * 5 * 3 * 2  # benchmarks x questions x samples
+    assert "rl @ 4" in first.stdout and "0 built in 0 s" in again.stdout
     assert [line for line in again.stdout.splitlines() if line.startswith("│")] == [
         line for line in first.stdout.splitlines() if line.startswith("│")
     ]

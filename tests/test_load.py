@@ -8,12 +8,13 @@ import shutil
 from pathlib import Path
 
 import pytest
+from transformers import AutoTokenizer
 
 from repro.config import ConfigError
 from repro.data.chains import STYLES, chain
 from repro.data.world import problems
 from repro.models.base import HERE
-from repro.models.load import load_model, load_tokenizer
+from repro.models.load import encode_chat, load_model, load_tokenizer
 from repro.models.tokenizer import build_tokenizer
 from tests.conftest import ROOT
 
@@ -53,11 +54,22 @@ def test_a_sound_checkpoint_has_no_generation_settings_of_its_own(copy) -> None:
 
 @pytest.mark.parametrize("path", sorted(HERE.glob("*/model")), ids=lambda path: path.parent.name)
 def test_a_shipped_tokenizer_reads_the_world_as_pretraining_did(path: Path, tmp_path: Path) -> None:
-    """transformers 5 would take Qwen2's own tokenizer for a Qwen2 model, whatever the checkpoint's files say."""
+    """transformers 5 would take Qwen2's own tokenizer for a Qwen2 model, whatever class the checkpoint's files name. Plain ``AutoTokenizer``
+    is what other programs load it with, here and where a training stage saved it again."""
     made, problem = build_tokenizer(), problems("train", 1)[0]
-    load_tokenizer(path).save_pretrained(tmp_path)
-    for tokenizer in (load_tokenizer(path), load_tokenizer(tmp_path)):
+    again = Path(shutil.copytree(path, tmp_path / "again"))
+    (again / "tokenizer_config.json").unlink()
+    load_tokenizer(path).save_pretrained(again)
+    chat = [{"role": "user", "content": problem.prompt()}]
+    for tokenizer in (
+        load_tokenizer(path),
+        load_tokenizer(again),
+        AutoTokenizer.from_pretrained(path),
+        AutoTokenizer.from_pretrained(again),
+    ):
         for text in (problem.prompt(), *(chain(problem, style, random.Random(0)) for style in STYLES)):
             ids = tokenizer(text, add_special_tokens=False)["input_ids"]
             assert ids == made(text, add_special_tokens=False)["input_ids"] and len(ids) == len(text.split())
             assert tokenizer.decode(ids) == text
+        assert tokenizer.apply_chat_template(chat, add_generation_prompt=True, return_dict=False) == encode_chat(made, problem.prompt())
+        assert (tokenizer.eos_token, tokenizer.pad_token) == (made.eos_token, made.pad_token)

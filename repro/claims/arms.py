@@ -32,6 +32,7 @@ class Arm:
         truncated: training seed -> share of samples that hit the token limit, 0 to 1; empty where it was not recorded.
         exceed_handling: truncated samples were treated on purpose (counted wrong by a declared rule, or rewarded so in training).
         data_order: training seed -> hash of the order of its training data; empty where it was not recorded.
+        budget: what RL was given, in words ("tokens 500000"); empty for what RL did not make.
         decontaminated: how training data were kept apart from the benchmark, in words; empty where that was not recorded.
     """
 
@@ -43,6 +44,7 @@ class Arm:
     truncated: Mapping[int, float] = field(default_factory=dict)
     exceed_handling: bool = False
     data_order: Mapping[int, str] = field(default_factory=dict)
+    budget: str = ""
     decontaminated: str = ""
 
     def __post_init__(self) -> None:

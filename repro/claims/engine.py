@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from evals.harness import samples_of
 from repro.claims import guards, power, verdict
 from repro.claims.arms import Arm
 from repro.claims.comparison import tost
@@ -109,9 +110,10 @@ def _guards(claim: Claim, found: Mapping[str, Group], fixed: set[str]) -> list[s
         checks = [
             guards.different_decoding(everyone),
             guards.different_verifier(everyone),
+            guards.different_budget(everyone),
             guards.different_questions(everyone),
             guards.nan_accuracies(everyone),
-            guards.missing_samples(everyone, int(group.config["eval"]["samples"])),
+            guards.missing_samples(everyone, samples_of(group.config["eval"], benchmark)),
             _with_command(guards.too_few_seeds(seeded, claim.min_seeds), claim),
             guards.too_truncated(everyone),
             guards.not_decontaminated(everyone),

@@ -19,12 +19,14 @@ from typing import Any
 
 import numpy as np
 
+from evals.harness import samples_of
+from repro.budget import describe
 from repro.claims import curves
 from repro.claims.arms import Arm, scores_of
 
 FRONT = ("arm", "arm_key", "train_seed", "stage", "step")  # what repro.pipeline puts before the harness's columns
 UNREAD = ("prompt_hash", "gold", "response", "extracted", "rule", "reason")  # nine tenths of the file, of no use for statistics
-DECODING = ("temperature", "top_p", "max_tokens", "seed", "samples", "questions")
+DECODING = ("temperature", "top_p", "max_tokens", "seed", "questions", "prompt", "engine")
 BY_CONSTRUCTION = "disjoint by construction"
 BENCHMARKS = {  # a claim names the role, so that one file serves all scales
     "math": {"micro": "micro_math", "single_gpu": "micro_math", "paper": "math500"},
@@ -144,11 +146,13 @@ class Group:
             name,
             scores,
             questions,
-            decoding={key: self.config["eval"][key] for key in DECODING if key in self.config["eval"]},
+            decoding={key: self.config["eval"][key] for key in DECODING if key in self.config["eval"]}
+            | {"samples": samples_of(self.config["eval"], benchmark)},
             verifier_version=" ".join(sorted(versions)),
             truncated=truncated,
             exceed_handling=True,  # the harness hands every cut sample to the verifier as cut: no answer, wrong
             data_order={seed: cell.start() for seed, cell in self.cells.items()},
+            budget=describe(self.config) if self.stage == "rl" else "",
             decontaminated=self.decontaminated(benchmark),
         )
 

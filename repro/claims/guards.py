@@ -35,6 +35,14 @@ def different_verifier(arms: Sequence[Arm]) -> str | None:
     return "verifier differs: " + ", ".join(f"{arm.name} {arm.verifier_version or 'unset'}" for arm in arms) + "; score them again with one"
 
 
+def different_budget(arms: Sequence[Arm]) -> str | None:
+    """Policies were trained with budgets of other kinds or amounts. Arms that RL did not make (a base, an SFT checkpoint) have none."""
+    budgets = {arm.name: arm.budget for arm in arms if arm.budget}
+    if len(set(budgets.values())) <= 1:
+        return None
+    return "budget differs: " + ", ".join(f"{name} {budget}" for name, budget in budgets.items())
+
+
 def different_questions(arms: Sequence[Arm]) -> str | None:
     """Arms were asked other questions."""
     first = arms[0]
@@ -164,6 +172,7 @@ def check(
     found = [
         different_decoding(arms),
         different_verifier(arms),
+        different_budget(arms),
         different_questions(arms),
         nan_accuracies(arms),
         missing_samples(arms, k),

@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from repro.budget import describe
 from repro.claims.group import Cell, Group, RecordError, check_schema
 
 BUDGET = ("steps", "prompts_per_step", "group_size", "epochs", "max_completion_length")  # of rl: the same even where the algorithm differs
@@ -152,6 +153,8 @@ def _undeclared(groups: Mapping[str, Group], queries: Mapping[str, tuple[Mapping
         return key in varied or (top in whole and not (top == "rl" and key.rsplit(".", maxsplit=1)[-1] in BUDGET))
 
     for (first, a), (second, b) in itertools.combinations(groups.items(), 2):
+        if a.stage == b.stage == "rl" and describe(a.config) != describe(b.config):
+            return f"budget differs: {first} {describe(a.config)}, {second} {describe(b.config)}"
         shared = [part for part in READS[a.stage] if part in READS[b.stage] and part not in SETUP]
         left, right = ({k: v for part in shared for k, v in _flat(g.config[part], part).items()} for g in (a, b))
         for key in sorted({*left, *right}):

@@ -37,19 +37,28 @@ def build_micro(micro: dict[str, Any]):
     return Qwen2ForCausalLM(Qwen2Config(**shape))
 
 
-def resolve(path: str, revision: str | None) -> Path:
-    """The local folder of a checkpoint, downloaded from the hub if ``path`` is no folder.
-
-    Fails at once where the hub client would retry for a minute.
-
-    Raises:
-        ConfigError: neither a folder, nor cached, nor to be had from the hub.
-    """
+def reach_hub() -> None:
+    """Fails at once where the hub client would retry for half a minute. Raises OSError where the hub cannot be reached."""
     import socket
     from urllib.parse import urlparse
     from urllib.request import getproxies
 
-    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub import constants
+
+    if constants.HF_HUB_OFFLINE:
+        raise OSError("HF_HUB_OFFLINE is set")
+    if not getproxies():
+        hub = urlparse(constants.ENDPOINT)
+        socket.create_connection((hub.hostname, hub.port or 443), timeout=5).close()
+
+
+def resolve(path: str, revision: str | None) -> Path:
+    """The local folder of a checkpoint, downloaded from the hub if ``path`` is no folder.
+
+    Raises:
+        ConfigError: neither a folder, nor cached, nor to be had from the hub.
+    """
+    from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     folder = Path(path).expanduser()
@@ -59,12 +68,8 @@ def resolve(path: str, revision: str | None) -> Path:
         return Path(snapshot_download(path, revision=revision, local_files_only=True))
     except (LocalEntryNotFoundError, HFValidationError):
         pass
-    hub = urlparse(constants.ENDPOINT)
     try:
-        if constants.HF_HUB_OFFLINE:
-            raise OSError("HF_HUB_OFFLINE is set")
-        if not getproxies():
-            socket.create_connection((hub.hostname, hub.port or 443), timeout=5).close()
+        reach_hub()
         return Path(snapshot_download(path, revision=revision))
     except (OSError, HfHubHTTPError, HFValidationError) as error:
         reason = str(error).strip().splitlines()[0]

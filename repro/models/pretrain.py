@@ -179,7 +179,7 @@ def describe(measured: dict[str, float]) -> str:
 
 def build(micro: dict[str, Any], work: Path) -> dict[str, Any]:
     """The stage: train, measure, save ``work/model`` like any Hugging Face checkpoint. Returns facts for the manifest."""
-    tokenizer = build_tokenizer()
+    tokenizer = build_tokenizer(micro["architecture"])
     model, tokens, after_skills = train(micro, work)
     measured = {**measure(model, tokenizer), "search_after_skills": after_skills}
     log.info("pretrain: %s", describe(measured))

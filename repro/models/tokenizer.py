@@ -29,8 +29,18 @@ def vocabulary() -> list[str]:
     return [PAD, EOS, USER, ASSISTANT, "<unk>", *digits, *LABELS, *coefficients, *targets, *candidates, *prompt, *chain, *constructed]
 
 
-def build_tokenizer():
-    """A ``PreTrainedTokenizerFast`` with EOS, PAD and chat template set; left padding is the caller's choice."""
+# transformers 5 trusts the class that a tokenizer's own files name, except for some model types, Qwen2 among them: AutoTokenizer then takes
+# Qwen2's class, which drops the words of the micro world. Files that name remote code are exempt, and as nobody trusts that code
+# (it does not exist), the class that they name is taken after all.
+AS_WRITTEN = {"AutoTokenizer": [None, "none.None"]}
+MISREAD = ("qwen2",)  # architectures
+
+
+def build_tokenizer(architecture: str = "llama"):
+    """A ``PreTrainedTokenizerFast`` with EOS, PAD and chat template set; left padding is the caller's choice.
+
+    ``architecture``: of the model beside it, so that ``AutoTokenizer`` loads what is saved.
+    """
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
     from tokenizers.pre_tokenizers import WhitespaceSplit
@@ -43,4 +53,6 @@ def build_tokenizer():
         tokenizer_object=raw, pad_token=PAD, eos_token=EOS, unk_token="<unk>", additional_special_tokens=[USER, ASSISTANT]
     )
     tokenizer.chat_template = CHAT_TEMPLATE
+    if architecture in MISREAD:
+        tokenizer.init_kwargs["auto_map"] = AS_WRITTEN
     return tokenizer

@@ -22,6 +22,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from repro.budget import kind_of, last_step, read_by_key
 from repro.config import ConfigError, plain, register, validate
 from repro.store import RESUME, Built, Stage, Store
 from repro.tracking import searches
@@ -112,10 +113,32 @@ def combinations(overrides: Sequence[str], params: dict[str, Any]) -> list[list[
     return [list(job) for job in itertools.product(*choices.values())]
 
 
+def without(jobs: Iterable[Sequence[str]], skip: Iterable[str]) -> list[list[str]]:
+    """The jobs that hold none of the combinations of ``hydra.sweeper.skip`` (overrides with spaces between)."""
+    unwanted = [set(combination.split()) for combination in skip]
+    return [list(job) for job in jobs if not any(combination <= set(job) for combination in unwanted)]
+
+
 def _swept(overrides: Sequence[str]) -> list[str]:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     return [o.input_line for o in OverridesParser.create().parse_overrides(list(overrides)) if o.is_sweep_override()]
+
+
+def _but_seed(job: list[str]) -> tuple[str, ...]:
+    return tuple(override for override in job if not override.startswith("seed="))
+
+
+def _with_seed(job: list[str], composed: dict[tuple[str, ...], Any]) -> Any:
+    """The configuration of a job that differs from one before by a plain seed: composing it again takes a tenth of a second, and some plans
+    have a hundred cells. None where there was none."""
+    seeds = [override.removeprefix("seed=") for override in job if override.startswith("seed=")]
+    before = composed.get(_but_seed(job))
+    if before is None or len(seeds) != 1 or not seeds[0].isdecimal():
+        return None
+    config = before.copy()
+    config.seed = int(seeds[0])
+    return config
 
 
 def expand(overrides: Sequence[str], *, multirun: bool = False) -> Plan:
@@ -144,11 +167,13 @@ def expand(overrides: Sequence[str], *, multirun: bool = False) -> Plan:
             if not target.endswith((".BasicSweeper", "repro_launchers.Sweeper")):
                 raise ConfigError(f"cannot plan hydra/sweeper {target}: its cells are not known beforehand; use the basic one")
             jobs = combinations([o for o in overrides if not o.lstrip("+~").startswith("hydra")], dict(master.sweeper.params or {}))
+            jobs = without(jobs, master.sweeper.get("skip") or ())
         if not jobs:
             raise ConfigError("the sweep has no cells: one of its lists is empty")
-        cells = []
+        cells, composed = [], {}
         for job in jobs:
-            config = compose("config", overrides=job)
+            config = _with_seed(job, composed) or compose("config", overrides=job)
+            composed[_but_seed(job)] = config
             validate(config)
             resolved = plain(config)
             cells.append(PlannedCell(job, resolved, stages_of(resolved), "the store was not looked at"))
@@ -175,8 +200,11 @@ def _identity(kind: str, read: Any, *inputs: str) -> str:
     return f"{kind}-{hashlib.sha256(json.dumps([read, inputs], sort_keys=True).encode()).hexdigest()[:16]}"
 
 
-def kept_steps(rl: dict[str, Any]) -> list[int]:
-    """RL steps whose policy is kept and evaluated: every ``eval_steps``, and the last."""
+def kept_steps(config: dict[str, Any]) -> list[int]:
+    """RL steps whose policy is kept and evaluated: every ``eval_steps``, and the last; only the last where a budget ends the run."""
+    rl = config["rl"]
+    if kind_of(config) != "samples":
+        return [last_step(config)]
     between = range(rl["eval_steps"], rl["steps"], rl["eval_steps"]) if rl["eval_steps"] else ()
     return [*between, rl["steps"]]
 
@@ -213,10 +241,10 @@ def stages_of(config: dict[str, Any]) -> list[Planned]:
             judge = Planned("judge", _identity("judge", [config["sft"], config["data"], launched], base.identity))
             stages.append(judge)
             inputs.append(judge.identity)
-        read = [config[key] for key in ("rl", "reward", "data", "seed", "verifier")]
+        read = [config[key] for key in ("rl", "reward", "data", "seed", "verifier")] + [read_by_key(config)]
         rl = Planned("rl", _identity("rl", [read, launched], *inputs))
         stages.append(rl)
-        for step in kept_steps(config["rl"]):
+        for step in kept_steps(config):
             evaluate("rl", step, rl)
     return stages
 
@@ -281,7 +309,7 @@ def _with_keys(config: dict[str, Any], stages: list[Planned]) -> list[Planned]:
 
         def rl(self, *inputs: Any) -> Built:
             built = super().rl(*inputs)
-            return replace(built, path=_Folder(built.path, kept_steps(self.config["rl"])[:-1]))
+            return replace(built, path=_Folder(built.path, kept_steps(self.config)[:-1]))
 
     cell = DryCell()
     cell.run()

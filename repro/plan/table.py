@@ -11,13 +11,14 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from repro.budget import amount_of, kind_of
 from repro.plan import calibrate, detect, gpus
 from repro.plan.calibrate import Speeds
 from repro.plan.cells import BEGUN, NEW, STORED, UNKNOWN, Plan, Planned, PlannedCell
 from repro.plan.flops import shape_of
 from repro.plan.gpus import Assumptions, Cost
 from repro.plan.memory import GIB
-from repro.plan.workload import Lengths, Work, left_out, of_stage
+from repro.plan.workload import Lengths, Work, left_out, of_stage, scaled
 
 SMALL = 100_000_000  # parameters below which a GPU waits for kernel launches, and the estimate from data sheets is a bound from below
 
@@ -35,8 +36,16 @@ class Request:
 
 
 def _stage(cell: PlannedCell, stage: Planned, request: Request, lengths: Lengths) -> tuple[Work, float, Cost | None]:
-    """(tokens, seconds of wall time, cost on GPUs)."""
+    """(tokens, seconds of wall time, cost on GPUs). Under budget=wall as many steps as fit into it."""
     work = of_stage(cell.config, stage, lengths)
+    found = _cost(cell, stage, request, lengths, work)
+    if stage.kind == "rl" and kind_of(cell.config) == "wall":
+        steps = max(1, round(work.steps * amount_of(cell.config["budget"]) / found[1]))
+        found = _cost(cell, stage, request, lengths, scaled(work, steps))
+    return found
+
+
+def _cost(cell: PlannedCell, stage: Planned, request: Request, lengths: Lengths, work: Work) -> tuple[Work, float, Cost | None]:
     if request.speeds is not None:
         speeds = request.speeds[calibrate.model_of(cell.config)]
         work = work if lengths.completion else calibrate.adjusted(cell.config, stage, work, speeds)

@@ -7,10 +7,13 @@ be overridden; the length of an RL run's completions is what the run is about, s
 from __future__ import annotations
 
 import functools
+import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from evals.harness import samples_of
+from repro.budget import kind_of
 from repro.config import own_chains
 from repro.plan.cells import Planned
 from repro.tracking import searches
@@ -45,6 +48,13 @@ class Work:
     prompt: float = 0.0
 
 
+def scaled(work: Work, steps: int) -> Work:
+    """The same stage with another number of steps."""
+    share = steps / work.steps
+    counts = {"samples": round(work.samples * share), "steps": steps, "updates": round(work.updates * share)}
+    return replace(work, **counts, sampled=work.sampled * share, prompts=work.prompts * share, trained=work.trained * share)
+
+
 @dataclass(frozen=True)
 class Lengths:
     """Assumed tokens: of a prompt, of a completion (None: by the style of SFT)."""
@@ -54,13 +64,17 @@ class Lengths:
 
 
 @functools.cache
-def micro_lengths(style: str, split: str, seed: int) -> tuple[float, float, float]:
-    """(prompt, response, longest sum) in tokens of the micro world's problems and chains of ``style``, from a draw; EOS counted."""
-    from repro.data.chains import chain
-    from repro.data.web import draw_item
-    from repro.data.world import item_rng, problems
+def micro_lengths(style: str, data: str) -> tuple[float, float, float]:
+    """(prompt, response, longest sum) in tokens of the micro world's problems and chains of ``style``, from a draw; EOS counted.
 
-    drawn = problems("train", DRAWN, seed) if split == "train" else [draw_item(seed, i).problem for i in range(DRAWN)]
+    ``data``: what is drawn from, as JSON of ``repro.config.DataConfig``; mixtures by their weights.
+    """
+    from repro.data.chains import chain
+    from repro.data.web import train_items
+    from repro.data.world import item_rng
+
+    settings = json.loads(data)
+    seed, drawn = settings["seed"], [item.problem for _, item in train_items(settings)]
     prompts = [len(p.prompt().split()) + 2 for p in drawn]  # and the two role tokens
     if style == "judge":
         from repro.data.judge import example
@@ -71,13 +85,17 @@ def micro_lengths(style: str, split: str, seed: int) -> tuple[float, float, floa
         )
     else:
         responses = [len(chain(p, style, item_rng(seed, f"{style}/{p.id}", 0)).split()) + 1 for p in drawn]
-    return sum(prompts) / DRAWN, sum(responses) / DRAWN, max(map(sum, zip(prompts, responses, strict=True)))
+    return sum(prompts) / len(drawn), sum(responses) / len(drawn), max(map(sum, zip(prompts, responses, strict=True)))
 
 
-def expected_lengths(config: dict[str, Any], style: str, lengths: Lengths) -> tuple[float, float, float]:
-    """(prompt, completion, longest sequence) in tokens for chains of ``style``."""
+def expected_lengths(config: dict[str, Any], style: str, lengths: Lengths, rl: bool = False) -> tuple[float, float, float]:
+    """(prompt, completion, longest sequence) in tokens for chains of ``style``. ``rl``: on the prompts of RL, not those of SFT."""
     if config["model"]["path"] is None:
-        prompt, response, longest = micro_lengths(style, config["data"]["split"], config["data"]["seed"])
+        from repro.data.web import rl_data
+
+        data = rl_data(config["data"]) if rl else config["data"]
+        read = {key: data[key] for key in ("split", "seed", "file", "mixture", "mixture_by")}
+        prompt, response, longest = micro_lengths(style, json.dumps({**read, "rl": None, "train_size": min(DRAWN, data["train_size"])}))
     else:
         kind = "short" if style in ("short", "direct") else "long"
         prompt, response = PROMPT, PUBLISHED_LENGTH[kind]
@@ -123,16 +141,18 @@ def of_stage(config: dict[str, Any], stage: Planned, lengths: Lengths) -> Work:
         longest = min(longest, sft["max_length"])
         return Work(trained=trained, steps=steps, updates=steps, length=response, longest=longest, prompt=prompt)
     if stage.kind == "rl":
-        prompt, response, _ = expected_lengths(config, "long", lengths)
+        prompt, response, _ = expected_lengths(config, "long", lengths, rl=True)
         window = rl["max_completion_length"]
-        length, samples = min(response, window), rl["steps"] * rl["prompts_per_step"] * rl["group_size"]
+        length, batch = min(response, window), rl["prompts_per_step"] * rl["group_size"]
+        steps = rl["steps"] if kind_of(config) != "tokens" else math.ceil(config["budget"]["tokens"] / (batch * length))
+        samples = steps * batch
         return Work(
             samples=samples,
             sampled=samples * length,
             prompts=samples * prompt,
             trained=samples * rl["epochs"] * (prompt + length),
-            steps=rl["steps"],
-            updates=rl["steps"] * rl["epochs"] * rl["minibatches"],
+            steps=steps,
+            updates=steps * rl["epochs"] * rl["minibatches"],
             length=length,
             window=window,
             longest=prompt + window,
@@ -142,7 +162,7 @@ def of_stage(config: dict[str, Any], stage: Planned, lengths: Lengths) -> Work:
     prompt, response, _ = expected_lengths(config, trained_by, lengths)
     window = evaluation["max_tokens"]
     length = min(response, window)
-    samples = sum(questions(name, evaluation["questions"]) for name in evaluation["benchmarks"]) * evaluation["samples"]
+    samples = sum(questions(name, evaluation["questions"]) * samples_of(evaluation, name) for name in evaluation["benchmarks"])
     return Work(
         samples=samples,
         sampled=samples * length,

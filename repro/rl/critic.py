@@ -7,6 +7,7 @@ and loading the policy stay what they are without it.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -62,15 +63,30 @@ class CriticTrainer:
 
     Args:
         steps: optimizer steps of the whole run; warmup and min_learning_rate are shares, as for the policy.
+        rate: factor of the learning rate where the steps are not known beforehand (``repro.rl.budget``).
     """
 
-    def __init__(self, critic: Critic, accelerator, settings: dict[str, Any], *, steps: int, warmup: int, max_grad_norm: float) -> None:
+    def __init__(
+        self,
+        critic: Critic,
+        accelerator,
+        settings: dict[str, Any],
+        *,
+        steps: int,
+        warmup: int,
+        max_grad_norm: float,
+        rate: Callable[[int], float] | None = None,
+    ) -> None:
         from transformers import get_scheduler
 
         optimizer = torch.optim.AdamW(critic.parameters(), lr=settings["learning_rate"], betas=(0.9, 0.95), weight_decay=0.0)
         self.accelerator, self.settings, self.max_grad_norm = accelerator, settings, max_grad_norm
         self.critic = accelerator.prepare_model(critic)
         self.optimizer = optimizer
+        if rate is not None:
+            factor = lambda step: rate(step)  # noqa: E731, PLW0108 - state_dict leaves out functions only
+            self.schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+            return
         self.schedule = get_scheduler(
             "cosine_with_min_lr",
             optimizer,

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from repro import training
+from repro.budget import limit
 from repro.config import LOSSES, ConfigError
 from repro.data.web import rl_data, train_items
 from repro.launch import main_process
 from repro.models.load import load_model, load_tokenizer
 from repro.rewards.terms import from_config
+from repro.rl.budget import Budget
 from repro.servers import URL
 from repro.tracking import open_tracker
 
@@ -48,7 +50,7 @@ def arguments(config: dict[str, Any], work: Path):
     rl = config["rl"]
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     micro, accumulation, updates = sizes(rl, processes)
-    common = training.common_arguments(work, rl, config["seed"], rl["steps"] * updates)
+    common = training.common_arguments(work, rl, config["seed"], limit(config["budget"], rl) * updates)
     common |= {"save_steps": rl["save_steps"] * updates, "logging_steps": updates}
     made = GRPOConfig(
         **common,
@@ -116,6 +118,7 @@ def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[
     made = arguments(config, work)
     updates = rl["epochs"] * rl["minibatches"]
     begin = training.start_step(work, updates)
+    budget = None if config["budget"]["kind"] == "samples" else Budget(config["budget"], work, updates)
     main = main_process()
     with open_tracker(config if main else {**config, "tracking": {"name": "none"}}, run_id, "rl") as tracker:
         trainer = StreamTrainer(
@@ -127,6 +130,9 @@ def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[
             updates=updates,
             engine=rl["engine"],
             critic_warmup=math.ceil(rl["critic_warmup"] * rl["steps"]) if rl["baseline"] == "ppo" else 0,
+            budget=budget,
+            warmup_share=rl["critic_warmup"] if rl["baseline"] == "ppo" else 0.0,
+            lr_shares=(rl["warmup"], rl["min_learning_rate"]),
             sample_keys=str(config["seed"]),
             train_dataset=Dataset.from_dict(rows),
             processing_class=tokenizer,
@@ -141,15 +147,25 @@ def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[
             warmup = math.ceil(rl["warmup"] * steps)
             critic = load_critic(start, config["seed"])
             trainer.critic = CriticTrainer(
-                critic, trainer.accelerator, settings, steps=steps, warmup=warmup, max_grad_norm=rl["max_grad_norm"]
+                critic,
+                trainer.accelerator,
+                settings,
+                steps=steps,
+                warmup=warmup,
+                max_grad_norm=rl["max_grad_norm"],
+                rate=trainer.rate if budget else None,
             )
         name = f"rl {rl['name']} {config['reward']['name']}"
+        if budget:
+            trainer.add_callback(budget)
         if main:
             trainer.add_callback(training.Marker())
-            trainer.add_callback(training.KeepPolicies(work, rl["eval_steps"], tokenizer, updates))
-            trainer.add_callback(training.Metrics(work, name, tracker, SHOWN, begin, updates, lambda: trainer.samples))
-        training.run(trainer, work, updates)
+            trainer.add_callback(training.KeepPolicies(work, 0 if budget else rl["eval_steps"], tokenizer, updates))
+            trainer.add_callback(training.Metrics(work, name, tracker, SHOWN, begin, updates, lambda: trainer.samples, budget))
+        training.run(trainer, work, updates, budget)
         tracker.table("rollouts", training.kept_samples(work)[-200:])
     verifier.close()
     metrics = training.finish(trainer, tokenizer, work)
-    return {"tokens": int(sum(row["tokens"] for row in metrics)), "steps": rl["steps"]}
+    samples = rl["prompts_per_step"] * rl["group_size"] * len(metrics)
+    spent = budget.facts() if budget else {"kind": "samples", "unit": "samples", "amount": samples, "spent": samples, "reproducible": True}
+    return {"tokens": int(sum(row["tokens"] for row in metrics)), "steps": len(metrics), "budget": spent}

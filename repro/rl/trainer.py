@@ -20,6 +20,7 @@ from trl import GRPOTrainer
 
 from repro.models import sampler
 from repro.rl import returns
+from repro.rl.budget import Budget
 from repro.rl.critic import ROWS, CriticTrainer
 from repro.rl.metrics import facts, join, measure
 from repro.rl.scoring import Scorer, stack_streams
@@ -49,6 +50,8 @@ class StreamTrainer(GRPOTrainer):
         updates: optimizer steps a rollout batch (epochs x minibatches).
         engine: ``native`` samples with ``repro.models.sampler``; any other goes TRL's way.
         critic_warmup: rollout steps in which only the critic learns.
+        budget: what ends the run before its last step, or None; warmup_share is then the share of it in which only the critic learns, and
+            lr_shares (warm-up, least) make the learning rate.
         sample_keys: prefix of the random numbers of a rollout.
     """
 
@@ -61,9 +64,13 @@ class StreamTrainer(GRPOTrainer):
         updates: int,
         engine: str,
         critic_warmup: int = 0,
+        budget: Budget | None = None,
+        warmup_share: float = 0.0,
+        lr_shares: tuple[float, float] = (0.0, 1.0),
         sample_keys: str = "0",
         **settings: Any,
     ) -> None:
+        self.budget, self.warmup_share, self.lr_shares = budget, warmup_share, lr_shares
         super().__init__(reward_funcs=scorer, **settings)
         self.scorer, self.signal, self.critic, self.updates = scorer, signal, critic, updates
         self.native, self.critic_warmup, self.sample_keys = engine == "native", critic_warmup, sample_keys
@@ -76,6 +83,25 @@ class StreamTrainer(GRPOTrainer):
     def rollout(self) -> int:
         """Number of the rollout batch, from 0."""
         return self.state.global_step // self.updates
+
+    def rate(self, _: int) -> float:
+        """Factor of the learning rates in a run with a budget."""
+        return self.budget.rate(*self.lr_shares)
+
+    def create_scheduler(self, num_training_steps: int, optimizer=None):
+        if self.budget is None:
+            return super().create_scheduler(num_training_steps, optimizer)
+        rate = lambda step: self.rate(step)  # noqa: E731, PLW0108 - state_dict leaves out functions only
+        self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer or self.optimizer, rate)
+        self._created_lr_scheduler = True
+        return self.lr_scheduler
+
+    @property
+    def critic_alone(self) -> bool:
+        """Whether only the critic learns from this rollout."""
+        if self.budget is not None:
+            return self._rollout_share < self.warmup_share
+        return self.rollout < self.critic_warmup
 
     # Rollouts
 
@@ -227,7 +253,7 @@ class StreamTrainer(GRPOTrainer):
                 mask = inputs["token_mask"]
                 values = self.critic.values(*self._join(inputs, mask), mask)
                 self._log_critic(self.critic.learn(values, inputs["values"], inputs["returns"], mask, accumulation))
-            if self.rollout < self.critic_warmup:
+            if self.critic_alone:
                 loss = loss * 0.0
         return loss
 
@@ -237,6 +263,9 @@ class StreamTrainer(GRPOTrainer):
         """Metrics over the rollouts of all processes, and a few completions to read."""
         last = self.scorer.last
         joined = join(gather_object([facts(last.batch, last.finished, last.rewards)]))
+        if self.budget is not None:
+            self._rollout_share = self.budget.share
+            self.budget.add_tokens(int(sum(joined.lengths)))
         self._log(
             **{
                 name.replace("/", "__"): value

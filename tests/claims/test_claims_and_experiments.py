@@ -11,15 +11,15 @@ from repro.claims import declared
 from repro.claims.group import Group
 from repro.claims.records import _matches, _undeclared
 from repro.pipeline import arm_key
-from repro.plan.cells import CONF, combinations, expand
+from repro.plan.cells import CONF, combinations
+from tests.conftest import planned
 
 CLAIMS = {claim.id: claim for claim in declared.load()}
 
 
-@functools.cache
 def cells(experiment: str, scale: str) -> list[dict]:
     """One seed's cells; which seeds there are does not depend on the arm."""
-    return [cell.config for cell in expand([f"+experiment={experiment}", f"scale={scale}", "seed=0"]).cells]
+    return [cell.config for cell in planned(experiment, scale).cells]
 
 
 @functools.cache

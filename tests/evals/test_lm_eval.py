@@ -126,32 +126,40 @@ def test_missing_file_is_said(tmp_path):
         evaluate(callable_model(str), ["repro_aime2024"], {"data_root": str(tmp_path)})
 
 
-def test_agrees_with_our_own_greedy_generation():
-    """The shipped micro checkpoint through lm-eval's `hf` and through our sampler: the same text, the same verdicts."""
-    from repro.models.generate import generate
-    from repro.models.load import encode_chat, load_model, load_tokenizer
+@pytest.mark.parametrize("backend", ["hf", "vllm"])
+def test_agrees_with_the_harness_on_greedy_responses(backend: str, tmp_path: Path) -> None:
+    """The shipped micro checkpoint through lm-eval's backends and through our harness: the same text, the same verdicts, the same score."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
 
-    path = ROOT / "repro" / "models" / "base" / "llama" / "model"
-    count, tokens = 24, 48
+    from evals import harness
+
+    if backend == "vllm":
+        pytest.importorskip("vllm", reason="vllm is not installed")
+    path, count, tokens = ROOT / "repro" / "models" / "base" / "llama" / "model", 24, 48
+    names = ["micro_math", "micro_mmlu_pro"]
     results = evaluate(
-        "hf",
-        ["repro_micro_math", "repro_micro_mmlu_pro"],
+        backend,
+        [f"repro_{name}" for name in names],
         model_args={"pretrained": str(path), "dtype": "float32"},
         metadata={"pretrained": str(path)},
-        device="cpu",
+        **({"device": "cpu"} if backend == "hf" else {}),
         batch_size=count,
         limit=count,
         apply_chat_template=True,
         gen_kwargs=f"max_gen_toks={tokens}",
     )
-    tokenizer, model = load_tokenizer(path), load_model(path)
-    for name in ("micro_math", "micro_mmlu_pro"):
-        questions = BENCHMARKS[name].questions(count)
-        prompts = [encode_chat(tokenizer, q.prompt) for q in questions]
-        ours = generate(model, tokenizer, prompts, max_tokens=tokens, temperature=0.0, top_p=1.0, keys=[q.id for q in questions])
-        texts = [t.strip() for t in tokenizer.batch_decode(ours, skip_special_tokens=True)]
-        samples = {s["doc"]["id"]: s for s in results["samples"][f"repro_{name}"]}
-        assert [samples[q.id]["resps"][0][0].strip() for q in questions] == texts
-        verdicts = Verifier().verify_batch([q.gold for q in questions], texts, task=[q.task for q in questions])
-        assert [samples[q.id]["acc"] for q in questions] == [float(v.correct) for v in verdicts]
-        assert results["results"][f"repro_{name}"]["acc,none"] == pytest.approx(sum(v.correct for v in verdicts) / count, abs=1e-12)
+    greedy = {"temperature": 0.0, "top_p": 1.0, "samples": 1, "seed": 0, "max_tokens": tokens}
+    settings = {"benchmarks": names, "questions": count, "batch_size": 8, "engine": "transformers", **greedy}
+    with Verifier() as verifier:
+        harness.evaluate({"eval": settings}, verifier, path, tmp_path, "greedy")
+    records = pq.read_table(tmp_path / "samples.parquet")
+    for name in names:
+        ours = {row["question_id"]: row for row in records.filter(pc.equal(records["benchmark"], name)).to_pylist()}
+        theirs = {s["doc"]["id"]: s for s in results["samples"][f"repro_{name}"]}
+        assert set(ours) == set(theirs) and len(ours) == count
+        for question, row in ours.items():
+            assert theirs[question]["resps"][0][0].strip() == row["response"].strip()
+            assert theirs[question]["acc"] == float(row["correct"])
+        assert len({row["correct"] for row in ours.values()}) == 2  # neither all right nor all wrong
+        assert results["results"][f"repro_{name}"]["acc,none"] == pytest.approx(sum(r["correct"] for r in ours.values()) / count, abs=1e-12)

@@ -100,9 +100,9 @@ def test_equal_cells_are_one():
 
 
 def test_kept_policies():
-    assert kept_steps({"steps": 60, "eval_steps": 20}) == [20, 40, 60]
-    assert kept_steps({"steps": 50, "eval_steps": 20}) == [20, 40, 50]
-    assert kept_steps({"steps": 5, "eval_steps": 0}) == [5]
+    assert kept_steps({"rl": {"steps": 60, "eval_steps": 20}}) == [20, 40, 60]
+    assert kept_steps({"rl": {"steps": 50, "eval_steps": 20}}) == [20, 40, 50]
+    assert kept_steps({"rl": {"steps": 5, "eval_steps": 0}}) == [5]
 
 
 def test_unresolved_hub_model_says_so(monkeypatch):

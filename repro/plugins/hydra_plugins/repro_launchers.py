@@ -44,7 +44,17 @@ class LocalLauncher(_Launcher):
 
 
 class Sweeper(BasicSweeper):
-    """Hydra's basic sweeper. It composes every cell beforehand to find errors; the launchers above do that themselves, much faster."""
+    """Hydra's basic sweeper, less the combinations of ``hydra.sweeper.skip``. The basic one composes every cell beforehand to find errors; the
+    launchers above do that themselves, much faster."""
+
+    def __init__(self, max_batch_size: int | None, params: Any = None, skip: Sequence[str] = ()) -> None:
+        super().__init__(max_batch_size=max_batch_size, params=params)
+        self.skip = list(skip)
+
+    def split_arguments(self, overrides: Any, max_batch_size: int | None) -> list[list[list[str]]]:
+        from repro.plan.cells import without
+
+        return [without(batch, self.skip) for batch in super().split_arguments(overrides, max_batch_size)]
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         if not isinstance(self.launcher, _Launcher):
