@@ -211,7 +211,8 @@ def main(arguments: Sequence[str]) -> int:
             f"{facts.source}: {facts.rows:,} rows, {facts.prompts:,} prompts, at most {facts.most:,} responses a prompt{claimed}, {facts.digest[:12]}"
         )
     lines = suspicions(found)
-    print("\n".join(f"suspicious: {line}" for line in lines))
+    for line in lines:
+        print(f"suspicious: {line}")
     return 1 if lines else 0
 
 

@@ -12,15 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from repro.budget import amount_of, kind_of
-from repro.config import own_chains
 from repro.plan import calibrate, detect, gpus
 from repro.plan.calibrate import Speeds
 from repro.plan.cells import BEGUN, NEW, STORED, UNKNOWN, Plan, Planned, PlannedCell
 from repro.plan.flops import shape_of
 from repro.plan.gpus import Assumptions, Cost
 from repro.plan.memory import GIB
-from repro.plan.workload import Lengths, Work, of_stage, scaled
-from repro.tracking import searches
+from repro.plan.workload import Lengths, Work, left_out, of_stage, scaled
 
 SMALL = 100_000_000  # parameters below which a GPU waits for kernel launches, and the estimate from data sheets is a bound from below
 
@@ -158,12 +156,7 @@ def _assumptions(plan: Plan, request: Request) -> list[str]:
         )
     if not micro and not request.lengths.prompt:
         lines.append("100 tokens a prompt; --prompt-tokens")
-    if any(cell.config["verifier"].get("kind") == "judge" for cell in plan.cells):
-        lines.append("the time that a judge takes for its judgements is not in it")
-    if any(cell.config["sft"]["name"] != "none" and not own_chains(cell.config["sft"]) for cell in plan.cells):
-        lines.append("chains of a teacher or a file are taken as there: distilling them (sft_data) is not in it")
-    if any(searches(cell.config) for cell in plan.cells):
-        lines.append("the search of a corpus (traces) takes no GPU, and its time is not in it")
+    lines += dict.fromkeys(line for cell in plan.cells for line in left_out(cell.config))
     if request.speeds is None and shape_of(config["model"]).parameters < SMALL:
         lines.append(
             "models below 100M parameters wait for kernel launches on a GPU: times are a bound from below, measure on the machine itself"

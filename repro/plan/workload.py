@@ -14,7 +14,9 @@ from typing import Any
 
 from evals.harness import samples_of
 from repro.budget import kind_of
+from repro.config import own_chains
 from repro.plan.cells import Planned
+from repro.tracking import searches
 
 DRAWN = 256  # problems of the draw
 
@@ -170,3 +172,14 @@ def of_stage(config: dict[str, Any], stage: Planned, lengths: Lengths) -> Work:
         longest=prompt + window,
         prompt=prompt,
     )
+
+
+def left_out(config: dict[str, Any]) -> list[str]:
+    """What a cell does that the figures do not count, one line each."""
+    teacher = config["sft"]["name"] != "none" and not own_chains(config["sft"])
+    lines = {
+        "the time that a judge takes for its judgements is not in it": config["verifier"].get("kind") == "judge",
+        "chains of a teacher or a file are taken as there: distilling them (sft_data) is not in it": teacher,
+        "the search of a corpus (traces) takes no GPU, and its time is not in it": searches(config),
+    }
+    return [line for line, so in lines.items() if so]

@@ -94,3 +94,23 @@ def test_bad_input_is_one_line(tmp_path: Path, content: str, more: list[str], wo
     arguments = command(tmp_path / "c.jsonl", tmp_path / "out", "http://127.0.0.1:9/v1", *more)
     done = subprocess.run(arguments, capture_output=True, text=True, check=False)
     assert done.returncode == 2 and words in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("teacher", "more", "words"),
+    [
+        ("garbage", [], "a reply that is not a chat completion"),
+        ("teacher", ["--timeout", "0.2"], "no answer within 0.2 s"),
+        ("teacher", ["DOWN"], "failed 5 times"),
+    ],
+)
+def test_an_endpoint_that_fails_is_one_line_and_what_came_stays(tmp_path: Path, teacher: str, more: list[str], words: str) -> None:
+    source, out = corpus(tmp_path), tmp_path / "out"
+    with server(tmp_path / "log", delay=2.0 if "--timeout" in more else 0.0) as url:
+        place = "http://127.0.0.1:9/v1" if "DOWN" in more else url
+        extra = [m for m in more if m != "DOWN"]
+        line = command(source, out, place, "--limit", "20", *extra, teacher=teacher)
+        done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and words in done.stderr.splitlines()[-1] and "Traceback" not in done.stderr
+    assert not (out / "webinstruct.parquet").exists()
+    assert (out / "journal.jsonl").read_text().count("\n") == (20 if teacher == "garbage" else 0)  # the extractor's replies
