@@ -101,7 +101,7 @@ def overhead(sizes: tuple[int, ...] = (4, 40)) -> list[str]:
     for size in sizes:
         with tempfile.TemporaryDirectory() as temporary:
             cwd, env = Path(temporary), {**os.environ, "PYTHONPATH": str(ROOT)}
-            line = [*SHRINK, "rl=none", f"seed=range(0,{size})", "hydra/launcher=local", "hydra.launcher.n_jobs=1"]
+            line = [*SHRINK, "rl=none", "sft=long", f"seed=range(0,{size})", "hydra/launcher=local", "hydra.launcher.n_jobs=1"]
             wall = run(cwd, env, "repro", "-m", *line)
             found = [json.loads(path.read_text()) for path in cwd.glob("outputs/sweeps/*/*/seed=*/cell.json")]
             assert len(found) == size
