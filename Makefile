@@ -33,7 +33,7 @@ test-slow: install ## everything that this machine can run
 	$(BIN)/python -m pytest -m "not gpu"
 
 test-slurm: install ## sweeps on a real two-node Slurm (root, apt packages slurmctld slurmd slurm-client munge; else skipped)
-	$(BIN)/python -m pytest -m slurm tests/slurm
+	$(BIN)/python -m pytest -m "slurm and not slow" tests/slurm
 
 lint: install ## ruff, lint and format
 	$(BIN)/ruff check .

@@ -66,11 +66,11 @@ def cell_dir(config: dict[str, Any]) -> str:
 
 
 class Cell:
-    """Runs the stages of one configuration. ``plan`` is the list of stages done so far, for the summary."""
+    """Runs the stages of one configuration. ``plan`` is the list of stages done so far, for the summary; ``folder`` its own, by which it refers to them."""
 
-    def __init__(self, config: DictConfig) -> None:
+    def __init__(self, config: DictConfig, folder: Path | None = None) -> None:
         self.config = plain(config)
-        self.store = Store(self.config["paths"]["store"])
+        self.store = Store(self.config["paths"]["store"], folder)
         self.done: list[dict[str, Any]] = []
         self.evaluations: list[tuple[str, int, Built]] = []
         self.contamination: dict[str, Any] = {}
@@ -300,7 +300,7 @@ def run_cell(config: DictConfig, folder: Path, command: str) -> dict[str, Any]:
 
     from repro.manifest import environment
 
-    cell = Cell(config)
+    cell = Cell(config, folder)
     summary = {**cell.run(), "command": command, "environment": environment(), "config": cell.config}
     draft = folder / f".records.{os.getpid()}.tmp"  # two sweeps may run the same cell
     pq.write_table(cell.records(), draft)

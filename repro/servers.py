@@ -1,8 +1,8 @@
 """A vLLM server beside the RL stage: started on GPUs of its own, waited for until it is healthy, watched, and stopped with the stage.
 
 ``rl.engine=vllm_server resources.server_gpus=N``. On one node it takes the node's last N GPUs; over several, the last node, where training then
-does not run. A server that does not become healthy, or dies while the stage runs, fails the stage with the end of its log. Never run
-yet, neither on GPUs nor with a stand-in: no test covers it.
+does not run. A server that does not become healthy, or dies while the stage runs, fails the stage with the end of its log. Tested with
+a stand-in process; vLLM itself has not been run.
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ sweeps, two users or two runs of the same line share whatever is equal.
     <store>/<stage>/.<key>.work/             being built, or left by a kill
     <store>/<stage>/.<key>.work/.resume/     what only a resuming build needs; not published
     <store>/<stage>/.<key>.lock              who builds it, with a heartbeat
+    <store>/.roots/                          which cells refer to what (repro/store/gc.py)
 
 The order of the end is: build, manifest, remove ``.resume``, rename. A kill between any two of them redoes nothing that was done.
 """
@@ -187,14 +188,14 @@ def explain_disk_error(error: BaseException, where: Path) -> StoreError | None:
 
 
 class Store:
-    """Finished stages below ``root``.
+    """Finished stages below ``root``. ``user``: folder of the cell that uses them, while which exists they are not collected.
 
     Raises:
         StoreError: ``root`` cannot be created or written.
     """
 
-    def __init__(self, root: str | Path) -> None:
-        self.root = Path(root).expanduser().resolve()
+    def __init__(self, root: str | Path, user: Path | None = None) -> None:
+        self.root, self.user = Path(root).expanduser().resolve(), user
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             probe = self.root / f".probe-{os.getpid()}"
@@ -235,6 +236,13 @@ class Store:
         Raises:
             StoreError: disk full or not writable; the work folder stays for the next try.
         """
+        if self.user is not None:
+            from repro.store import gc
+
+            try:
+                gc.register(self.root, self.user, stage.name, stage.key)
+            except OSError as error:
+                raise explain_disk_error(error, self.root) or error from error
         found = self.get(stage)
         if found is not None:
             return found

@@ -1,7 +1,8 @@
-"""What is in the store, and whether it is sound. Deletes nothing.
+"""What is in the store, whether it is sound, and what nothing refers to any more.
 
 python -m repro.store ls [STORE]        # stages with size, seconds of building and age; default outputs/store
 python -m repro.store verify [STORE]    # every checksum, also of files that reuse only checks by size; exit code 1 if a stage is damaged
+python -m repro.store gc [STORE]        # what no record, cell or sweep refers to; --delete removes it
 """
 
 from __future__ import annotations
@@ -11,12 +12,8 @@ import sys
 import time
 from pathlib import Path
 
-from repro.store import MANIFEST, file_hash, problem_of, read_manifest
-
-
-def stages(root: Path) -> list[Path]:
-    """Folders of finished stages, by name."""
-    return sorted(path for path in root.glob("*/*") if path.is_dir() and not path.name.startswith("."))
+from repro.store import MANIFEST, file_hash, gc, problem_of, read_manifest
+from repro.store.gc import finished as stages
 
 
 def ls(root: Path) -> int:
@@ -60,12 +57,26 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         prog="python -m repro.store", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("command", choices=("ls", "verify"))
+    parser.add_argument("command", choices=("ls", "verify", "gc"))
     parser.add_argument("store", nargs="?", default="outputs/store", type=Path)
+    parser.add_argument("--delete", action="store_true", help="gc: remove it, not only say what")
+    parser.add_argument("--records", type=Path, help="gc: where results are; default the folder that holds the store")
+    parser.add_argument("--older-than", type=float, default=1.0, metavar="DAYS", help="gc: keep what is younger (default 1)")
     options = parser.parse_args()
     if not options.store.is_dir():
         print(f"repro.store: {str(options.store)!r} is not a folder: give that of paths.store", file=sys.stderr)
         sys.exit(2)
+    if options.command == "gc":
+        outputs = options.records or options.store.resolve().parent
+        if not outputs.is_dir():
+            print(f"repro.store: {str(outputs)!r} is not a folder: give --records the one with the results", file=sys.stderr)
+            sys.exit(2)
+        try:
+            gc.collect(options.store, outputs, options.older_than, options.delete)
+        except ValueError as error:
+            print(f"repro.store: {error}", file=sys.stderr)
+            sys.exit(2)
+        return
     sys.exit({"ls": ls, "verify": verify}[options.command](options.store))
 
 
