@@ -507,8 +507,9 @@ def _validate_data(config: DictConfig) -> None:
 
 
 def own_chains(sft: Any) -> bool:
-    """Whether SFT imitates the micro world's own teacher."""
-    return not (sft["file"] or sft["teacher"]["path"] or sft["teacher"]["url"])
+    """Whether SFT imitates the micro world's own teacher, as it always did in records from before there were others."""
+    teacher = sft.get("teacher") or {}
+    return not (sft.get("file") or teacher.get("path") or teacher.get("url"))
 
 
 def _validate_teacher(config: DictConfig) -> None:

@@ -63,7 +63,7 @@ def bases_table() -> str:
 def experiments_table() -> str:
     """What every file of ``conf/experiment`` says in its head: its question, and arms x seeds at micro scale."""
     lines = ["| experiment | question | cells |", "|---|---|---|"]
-    for path in sorted((README.parent / "conf" / "experiment").glob("*.yaml")):
+    for path in sorted((Path(__file__).parents[2] / "conf" / "experiment").glob("*.yaml")):
         head = [line.removeprefix("# ") for line in path.read_text().splitlines()[1:] if line.startswith("#")]
         command = next((i for i, line in enumerate(head) if line.lstrip("# ").startswith("python -m")), len(head) - 1)
         sentences = re.split(r"(?<=[.?]) (?=[A-Z])", " ".join(head[:command]).replace("|", "/"))
