@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from repro.data import chains, world
+from repro.data.web import source_items
 
 
 def brute_force_roots(problem: world.Problem) -> list[int]:
@@ -126,3 +127,18 @@ def test_web_set_has_the_noise_it_says() -> None:
     assert {item.problem.kind for item in items} == {"root", "value", "choice"}
     assert not any(world.is_test_side(item.problem.coefficients) for item in items)
     assert all(item.reference == item.problem.answer for item in source_items("train", 100, 0))
+
+
+def test_every_web_reference_can_be_rewarded() -> None:
+    """Rules answer for each item of the unfiltered web set: prose equals nothing that a model boxes, whatever the question asks for."""
+    from repro.verifiers import Verifier
+
+    items = source_items("web", 300, seed=0)
+    assert any(item.noise == "prose" and item.problem.task == "letter" for item in items)
+    with Verifier() as verifier:
+        verdicts = verifier.verify_batch(
+            [item.reference for item in items],
+            [f"so \\boxed{{ {item.problem.answer} }}" for item in items],
+            task=[item.task for item in items],
+        )
+    assert [v.correct for v in verdicts] == [item.noise == "clean" for item in items]

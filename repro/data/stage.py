@@ -81,7 +81,7 @@ def tasks(data: dict[str, Any]) -> list[Any]:
     from repro.data.rejection import Task
     from repro.data.web import train_items
 
-    return [Task(item.problem.id, item.problem.prompt(), item.reference, item.problem.task) for _, item in train_items(data)]
+    return [Task(item.problem.id, item.problem.prompt(), item.reference, item.task) for _, item in train_items(data)]
 
 
 def contamination(config: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -111,7 +111,7 @@ def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[
     rows = {
         "prompt": [[{"role": "user", "content": item.problem.prompt()}] for item in items],
         "gold": [item.reference for item in items],
-        "task": [item.problem.task for item in items],
+        "task": [item.task for item in items],
         "question_id": [item.problem.id for item in items],
         "difficulty": [str(item.problem.degree) for item in items],
     }
