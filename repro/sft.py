@@ -115,7 +115,9 @@ def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[
     if rest:
         raise ConfigError(f"sft.batch_size={sft['batch_size']} does not divide over {os.environ['WORLD_SIZE']} processes")
     arguments = SFTConfig(
-        **training.common_arguments(work, sft, config["seed"], steps),
+        **training.common_arguments(work, sft, config["seed"], steps)
+        # Else the loss is the mean of the processes' token means: chains differ in length, and the result would depend on their number.
+        | {"average_tokens_across_devices": True},
         per_device_train_batch_size=share,
         num_train_epochs=sft["epochs"],
         max_length=sft["max_length"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -15,7 +16,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from tests.conftest import SHRINK, repro
+from tests.conftest import ROOT, SHRINK, repro
 
 HERE = Path(__file__).parent
 pytestmark = [
@@ -55,10 +56,9 @@ def records(folder: Path, seed: int) -> list[dict]:
     return pq.read_table(path).to_pylist()
 
 
-def command(*arguments: str, cwd: Path, check: bool = True) -> subprocess.CompletedProcess:
-    done = subprocess.run(
-        [sys.executable, "-m", "repro.sweep", *arguments], cwd=cwd, capture_output=True, text=True, timeout=300, check=False
-    )
+def command(*arguments: str, cwd: Path, check: bool = True, **env: str) -> subprocess.CompletedProcess:
+    line = [sys.executable, "-m", "repro.sweep", *arguments]
+    done = subprocess.run(line, cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True, timeout=300, check=False)
     assert not check or done.returncode == 0, done.stdout + done.stderr
     return done
 
@@ -102,23 +102,127 @@ def test_a_raising_cell_and_a_killed_task_are_named_and_the_rest_goes_on(cluster
     assert json.loads((sweep_of(tmp_path) / "state" / f"{victim}.json").read_text())["status"] == "done"
 
 
-def test_usr2_is_a_checkpoint_and_a_requeue(cluster, tmp_path) -> None:
-    line = [*SHRINK, "rl.steps=30", "rl.save_steps=100", "rl.eval_steps=0"]
-    (tmp_path / "calm").mkdir()
-    (tmp_path / "asked").mkdir()
-    repro(*line, cwd=tmp_path / "calm")
-    command("submit", *line, *LAUNCHER, cwd=tmp_path / "asked")
-    wait_for_state(tmp_path / "asked", 0)
-    for _ in range(1200):
-        if list((tmp_path / "asked").glob("outputs/store/rl/.*.work/.resume/metrics.jsonl")):
-            break
+LONG = [*SHRINK, "rl.steps=30", "rl.save_steps=100", "rl.eval_steps=0"]
+
+
+@pytest.fixture(scope="module")
+def calm_long(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("calm_long")
+    repro(*LONG, cwd=folder)
+    return folder
+
+
+def wait_for(pattern: str, cwd: Path) -> Path:
+    for _ in range(2400):
+        found = list(cwd.glob(pattern))
+        if found:
+            return found[0]
         time.sleep(0.05)
-    job = (sweep_of(tmp_path / "asked") / "batch-0.id").read_text()
+    raise AssertionError(f"no {pattern}")
+
+
+TRAINING = "outputs/store/rl/.*.work/.resume/metrics.jsonl"
+
+
+def test_usr2_is_a_checkpoint_and_a_requeue(cluster, calm_long, tmp_path) -> None:
+    command("submit", *LONG, *LAUNCHER, cwd=tmp_path)
+    wait_for_state(tmp_path, 0)
+    wait_for(TRAINING, tmp_path)
+    job = (sweep_of(tmp_path) / "batch-0.id").read_text()
     subprocess.run(["scancel", "--signal=USR2", "--batch", f"{job}_0"], check=True, timeout=60)
-    wait_for_state(tmp_path / "asked", 0, attempt=2)
-    command("wait", cwd=tmp_path / "asked")
-    assert "checkpoint of step" in (sweep_of(tmp_path / "asked") / "logs" / "0.log").read_text()
-    assert records(tmp_path / "asked", 0) == records(tmp_path / "calm", 0)
+    wait_for_state(tmp_path, 0, attempt=2)
+    command("wait", cwd=tmp_path)
+    assert "checkpoint of step" in (sweep_of(tmp_path) / "logs" / "0.log").read_text()
+    assert records(tmp_path, 0) == records(calm_long, 0)
+
+
+def test_a_partition_that_preempts(cluster, calm_long, tmp_path) -> None:
+    command("submit", *LONG, *LAUNCHER, cwd=tmp_path)
+    wait_for_state(tmp_path, 0)
+    wait_for(TRAINING, tmp_path)
+    subprocess.run(["srun", "-p", "high", "-N2", "-n2", "--exclusive", "sleep", "1"], check=True, timeout=120)
+    command("wait", cwd=tmp_path)
+    state = wait_for_state(tmp_path, 0, "done", attempt=2)
+    assert (state["preemptions"], state["timeouts"]) == (1, 0)
+    assert records(tmp_path, 0) == records(calm_long, 0)
+
+
+def processes(words: str, *also: str) -> list[int]:
+    """Processes of this machine, and so of all its nodes, whose command line holds the words."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+            if all(text in line for text in (words, *also)):
+                found.append(int(path.parent.name))
+    return found
+
+
+PAIR = [*SHRINK, "sft=long", "sft.samples_per_problem=32", "sft.save_steps=20", "rl=none", "launch=ddp"]
+OVER_TWO = ["launch.processes=2", "resources.sft.nodes=2"]
+
+
+@pytest.fixture(scope="module")
+def calm_pair(cluster, tmp_path_factory) -> Path:
+    """A stage of two processes on two nodes, undisturbed."""
+    folder = tmp_path_factory.mktemp("pair")
+    repro("-m", *PAIR, *OVER_TWO, *LAUNCHER, cwd=folder)
+    return folder
+
+
+def losses(folder: Path) -> list[float]:
+    (path,) = folder.glob("outputs/store/sft/*/metrics.parquet")
+    return [row["loss"] for row in pq.read_table(path).to_pylist() if row.get("loss") is not None]
+
+
+@pytest.mark.slow
+def test_two_processes_on_two_nodes_have_the_loss_of_one(calm_pair, tmp_path) -> None:
+    repro(*PAIR, "launch.processes=1", cwd=tmp_path)
+    assert len(losses(tmp_path)) > 3
+    # The last batch is not full, and accelerate fills it up from the first rows so that all processes have as many.
+    assert losses(calm_pair)[:-1] == pytest.approx(losses(tmp_path)[:-1], rel=1e-4)
+
+
+@pytest.mark.slow
+def test_a_killed_rank_fails_its_cell_and_leaves_no_process(cluster, tmp_path) -> None:
+    command("submit", *PAIR, *OVER_TWO, *LAUNCHER, cwd=tmp_path)
+    wait_for("outputs/store/sft/.*.work/.resume/metrics.jsonl", tmp_path)
+    ranks = [
+        pid for pid in processes("repro.worker", str(tmp_path)) if b"torch.distributed.run" not in Path(f"/proc/{pid}/cmdline").read_bytes()
+    ]
+    os.kill(max(ranks), signal.SIGKILL)
+    done = command("wait", cwd=tmp_path, check=False)
+    assert done.returncode == 1 and "1 of 1 cells failed" in done.stderr and "one of its 2 processes" in done.stderr
+    assert not processes("repro.worker", str(tmp_path))
+
+
+def test_code_edited_after_submission_does_not_reach_pending_cells_and_cancel_ends_all(cluster, tmp_path) -> None:
+    source = tmp_path / "source"
+    for package in ("repro", "evals", "conf"):
+        shutil.copytree(ROOT / package, source / package, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "run").mkdir()
+    here = {"cwd": tmp_path / "run", "PYTHONPATH": str(source)}
+    subprocess.run(["scontrol", "update", "PartitionName=debug", "State=DOWN"], check=True, timeout=60)
+    try:
+        command("submit", *SHRINK, "rl=none", "sft=none", "seed=0", *LAUNCHER, **here)
+        (source / "repro" / "pipeline.py").write_text("raise RuntimeError('edited')\n")
+        (source / "conf" / "config.yaml").write_text("broken: [")
+    finally:
+        subprocess.run(["scontrol", "update", "PartitionName=debug", "State=UP"], check=True, timeout=60)
+    done = command("wait", cwd=tmp_path / "run")
+    assert "1 done of 1 cells" in done.stderr
+    shutil.rmtree(sweep_of(tmp_path / "run"))
+    command("submit", *LONG, "seed=1,2,3", *LAUNCHER, cwd=tmp_path / "run")
+    sweep = sweep_of(tmp_path / "run")
+    wait_for("state/0.json", sweep)
+    assert "3 cells cancelled" in command("cancel", cwd=tmp_path / "run").stdout
+    for _ in range(100):
+        if not processes(str(sweep)):
+            break
+        time.sleep(0.2)
+    assert not processes(str(sweep))
+    done = command("status", "--json", cwd=tmp_path / "run", check=False)
+    assert done.returncode == 1 and {row["status"] for row in json.loads(done.stdout)} == {"cancelled"}
 
 
 @pytest.mark.parametrize(
