@@ -1,7 +1,7 @@
-"""What one seed of every experiment cost, from the ``cell.json`` of finished cells: ``results/costs.json``.
+"""What one seed of every experiment costs from nothing, from finished cells and their store: ``results/costs.json``.
 
-Seconds are those of stages that were built for the experiment, not of reused ones; so a sweep over experiments that share a store counts
-every stage once, in the experiment that built it. Started again on a finished sweep, a cell reuses everything: copy the costs first.
+Every stage that the cells of an experiment's lowest seed read is counted once, with the seconds that building it took, whoever built it. So
+experiments that share stages each count them; run one after the other they cost less.
 
     python -m repro.report.costs outputs/sweeps
 """
@@ -20,21 +20,32 @@ def costs(sweeps: Path) -> dict[str, dict[str, Any]]:
     """Experiment -> cells, seconds, commit, machine of the finished cells below ``sweeps``.
 
     Raises:
-        FileNotFoundError: no finished cell there.
+        FileNotFoundError: no finished cell there, or a stage of one is not in its store any more.
     """
-    found: dict[str, dict[str, Any]] = {}
+    cells: dict[str, list[dict[str, Any]]] = {}
     for path in sorted(sweeps.glob("*/*/seed=*/cell.json")):
         cell = json.loads(path.read_text())
-        if cell.get("status") != "done":
-            continue
-        made = cell["environment"]
-        row = found.setdefault(cell["config"]["experiment_name"], {"cells": 0, "seconds": 0.0, "commit": set(), "machine": set()})
-        row["cells"] += 1
-        row["seconds"] += sum(stage["seconds"] for stage in cell["stages"] if not stage["reused"])
-        row["commit"].add((made["commit"] or "unknown")[:10])
-        row["machine"].add(f"{made['cpu']}, {made['cores']} cores" + (f", {made['gpu']}" if made["gpu"] else ""))
-    if not found:
+        if cell.get("status") == "done":
+            cells.setdefault(cell["config"]["experiment_name"], []).append(cell)
+    if not cells:
         raise FileNotFoundError(f"no finished cell below {sweeps}")
+    found: dict[str, dict[str, Any]] = {}
+    for name, several in cells.items():
+        chosen = [cell for cell in several if cell["seed"] == min(other["seed"] for other in several)]
+        stages: dict[str, dict[str, Any]] = {}
+        for cell in chosen:
+            for stage in cell["stages"]:
+                manifest = Path(cell["store"]) / stage["path"] / "manifest.json"
+                if not manifest.exists():
+                    raise FileNotFoundError(f"{manifest} is gone: run the cells again, their store tells what they cost")
+                stages[stage["key"]] = json.loads(manifest.read_text())
+        made = [manifest["environment"] for manifest in stages.values()]
+        found[name] = {
+            "cells": len(chosen),
+            "seconds": sum(manifest["seconds"] for manifest in stages.values()),
+            "commit": {(facts["commit"] or "unknown")[:10] for facts in made},
+            "machine": {f"{facts['cpu']}, {facts['cores']} cores" + (f", {facts['gpu']}" if facts["gpu"] else "") for facts in made},
+        }
     joined = {"commit": " ".join, "machine": "; ".join}
     return {
         name: {**row, "seconds": round(row["seconds"]), **{key: join(sorted(row[key])) for key, join in joined.items()}}

@@ -1,4 +1,4 @@
-"""Costs count what was built for an experiment, once; unfinished cells and empty folders are not costs."""
+"""Costs count every stage that one seed of an experiment reads, once; unfinished cells and empty folders are not costs."""
 
 from __future__ import annotations
 
@@ -10,22 +10,30 @@ import pytest
 from repro.report.costs import costs
 
 
-def cell(root: Path, name: str, seed: int, stages: list[tuple[bool, float]], status: str = "done") -> None:
-    folder = root / name / "arm-0" / f"seed={seed}"
+def cell(root: Path, name: str, arm: str, seed: int, stages: dict[str, float], status: str = "done") -> None:
+    folder = root / "sweeps" / name / arm / f"seed={seed}"
     folder.mkdir(parents=True)
     made = {"commit": "0123456789abcdef", "cpu": "made up", "cores": 2, "gpu": None}
-    rows = [{"reused": reused, "seconds": seconds} for reused, seconds in stages]
-    facts = {"status": status, "config": {"experiment_name": name}, "stages": rows, "environment": made}
+    for key, seconds in stages.items():
+        manifest = root / "store" / key / "manifest.json"
+        manifest.parent.mkdir(parents=True, exist_ok=True)
+        manifest.write_text(json.dumps({"seconds": seconds, "environment": made}))
+    rows = [{"key": key, "path": key, "reused": True} for key in stages]
+    facts = {"status": status, "config": {"experiment_name": name}, "seed": seed, "stages": rows, "store": str(root / "store")}
     (folder / "cell.json").write_text(json.dumps(facts))
 
 
 def test_costs(tmp_path: Path) -> None:
-    cell(tmp_path, "one", 0, [(False, 10.4), (True, 99.0)])
-    cell(tmp_path, "one", 1, [(False, 5.0)])
-    cell(tmp_path, "two", 0, [(True, 3.0)])
-    cell(tmp_path, "three", 0, [(False, 3.0)], status="failed")
-    found = costs(tmp_path)
-    assert found["one"] == {"cells": 2, "seconds": 15, "commit": "0123456789", "machine": "made up, 2 cores"}
-    assert found["two"]["seconds"] == 0 and "three" not in found
-    with pytest.raises(FileNotFoundError):
+    cell(tmp_path, "one", "a", 1, {"base": 2.0, "rl-a": 10.4})
+    cell(tmp_path, "one", "b", 1, {"base": 2.0, "rl-b": 5.0})
+    cell(tmp_path, "one", "a", 2, {"base": 2.0, "other": 50.0})
+    cell(tmp_path, "two", "a", 0, {"base": 2.0})
+    cell(tmp_path, "three", "a", 0, {"base": 2.0}, status="failed")
+    found = costs(tmp_path / "sweeps")
+    assert found["one"] == {"cells": 2, "seconds": 17, "commit": "0123456789", "machine": "made up, 2 cores"}
+    assert found["two"]["seconds"] == 2 and "three" not in found
+    with pytest.raises(FileNotFoundError, match="no finished cell"):
         costs(tmp_path / "nowhere")
+    (tmp_path / "store" / "rl-a" / "manifest.json").unlink()
+    with pytest.raises(FileNotFoundError, match="run the cells again"):
+        costs(tmp_path / "sweeps")
