@@ -134,6 +134,15 @@ def test_samples_do_not_depend_on_what_else_is_asked(tmp_path):
     assert few["response"].to_pylist() == chosen["response"].to_pylist()
 
 
+def test_samples_by_benchmark(tmp_path):
+    """k of one benchmark changes nothing of the others, nor the samples that a larger k adds to."""
+    both = {"benchmarks": ["micro_math", "micro_aime"], "questions": 2, "max_tokens": 8}
+    few = evaluate(tmp_path / "few", **both, samples=1)[0].to_pylist()
+    more = evaluate(tmp_path / "more", **both, samples=1, samples_by={"micro_aime": 3})[0].to_pylist()
+    assert [row for row in more if row["sample_index"] == 0] == few
+    assert [row["benchmark"] for row in more if row["sample_index"] > 0] == ["micro_aime"] * 4
+
+
 def test_progress_counts_the_questions_there_are(tmp_path, monkeypatch):
     bars = []
 
