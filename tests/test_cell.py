@@ -15,7 +15,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from repro.claims import engine
+from repro.claims import declared
 from repro.config import plain
 from repro.store import file_hash
 from tests.conftest import ROOT, SHRINK, repro
@@ -75,7 +75,7 @@ def test_a_sweep_of_seeds_done_again_only_reads(tmp_path, shared_store) -> None:
         evaluations = json.loads(path.with_name("cell.json").read_text())["evaluations"]
         assert pq.read_metadata(path).num_rows == len(evaluations) * 5 * 3 * 2  # benchmarks x questions x samples
     logged = {name for path in shared_store.glob("rl/*/metrics.parquet") for name in pq.read_schema(path).names}
-    for claim in engine.load():
+    for claim in declared.load():
         for scale in ("micro", "single_gpu", "paper"):
             assert claim.at(scale).metric.get("column", "accuracy") in logged, f"{claim.id}: no such metric"
     assert "rl @ 4" in first.stdout and "0 built in 0 s" in again.stdout
