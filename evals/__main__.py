@@ -46,7 +46,7 @@ continue a killed evaluation.
   prompt       {", ".join(FORMATS)}; the usual one of every benchmark. Micro benchmarks are always plain
   engine       {", ".join(ENGINES)}; transformers. vllm needs a GPU and {INSTALL}
   batch_size   samples handed to the engine at once, which is what a kill can lose; 32, with vllm 2048
-  seed         of decoding; 0
+  seed         of decoding; 0. Several, such as 0,1,2: an evaluation each, and what they differ by
   data         folder of the benchmarks' files, or hub to download them; REPRO_DATA_DIR. `python -m evals.benchmarks` says what is there
   out          folder; outputs/evals/NAME-HASH, the same for the same line
 
@@ -92,6 +92,13 @@ def several(key: str, text: str, allowed: Sequence[str]) -> list[str]:
     return names
 
 
+def seeds(key: str, text: str) -> list[int]:
+    found = [whole(key, part.strip(), 0) for part in text.split(",")]
+    if len(set(found)) < len(found):
+        raise ConfigError(f"{key}={text}: every seed once; the same one gives the same samples")
+    return found
+
+
 KEYS: dict[str, tuple[Any, Callable[[str, str], Any]]] = {  # key -> (default, reader)
     "model": (None, lambda key, text: text),
     "benchmark": (None, lambda key, text: several(key, text, list(BENCHMARKS))),
@@ -103,7 +110,7 @@ KEYS: dict[str, tuple[Any, Callable[[str, str], Any]]] = {  # key -> (default, r
     "prompt": (None, lambda key, text: choice(key, text, list(FORMATS))),
     "engine": ("transformers", lambda key, text: choice(key, text, list(ENGINES))),
     "batch_size": (None, whole),
-    "seed": (0, lambda key, text: whole(key, text, 0)),
+    "seed": ([0], seeds),
     "data": (None, lambda key, text: text),
     "out": (None, lambda key, text: text),
 }
@@ -181,8 +188,8 @@ def identity(settings: dict[str, Any], model: Path, version: str) -> dict[str, A
     return {"model": weights, "benchmark": questions, **kept, "harness": harness.VERSION, "verifier": version}
 
 
-def evaluate(settings: dict[str, Any]) -> None:
-    """Evaluate, or continue, or only print what is finished."""
+def evaluate(settings: dict[str, Any]) -> Path:
+    """Evaluate, or continue, or only print what is finished; returns the file of samples."""
     from evals import harness
     from repro.lock import Lock
     from repro.models.load import resolve
@@ -201,6 +208,7 @@ def evaluate(settings: dict[str, Any]) -> None:
                 write(out / "evaluation.json", {"identity": known, "model": str(model), "settings": settings, **facts})
             shutil.rmtree(out / RESUME, ignore_errors=True)
     print(table(out / "samples.parquet", settings["samples"]), f"\n{out / 'samples.parquet'}", sep="\n")
+    return out / "samples.parquet"
 
 
 def claim(out: Path, known: dict[str, Any]) -> None:
@@ -248,6 +256,27 @@ def table(path: Path, samples: int) -> str:
     )
 
 
+def spread(files: Sequence[Path], chosen: Sequence[int]) -> str:
+    """Mean over the seeds of decoding, and the standard deviation between them, in points; of one checkpoint, so not what training seeds vary by."""
+    import numpy as np
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    from evals import metrics
+
+    scores: dict[str, list[float]] = {}
+    for file in files:
+        records = pq.read_table(file)
+        for name in dict.fromkeys(records["benchmark"].to_pylist()):
+            rows = records.filter(pc.equal(records["benchmark"], name))
+            scores.setdefault(name, []).append(100 * metrics.avg_at_k(rows).mean)
+    lines = [
+        f"{name}: {np.mean(found):.2f} % over decoding seeds {', '.join(map(str, chosen))}, sd {np.std(found, ddof=1):.2f}"
+        for name, found in scores.items()
+    ]
+    return "\n".join(["", *lines])
+
+
 def score(arguments: Sequence[str]) -> int:
     """Responses of somebody else: the same keys, handed over to ``evals.score``."""
     from evals.score import main as score_main
@@ -277,7 +306,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if any(argument.startswith("score=") for argument in arguments):
             return score(arguments)
-        evaluate(read(arguments))
+        settings = read(arguments)
+        chosen = settings.pop("seed")
+        done = []
+        for seed in chosen:
+            out = f"{settings['out']}/seed={seed}" if settings["out"] and len(chosen) > 1 else settings["out"]
+            done.append(evaluate({**settings, "seed": seed, "out": out}))
+        if len(done) > 1:
+            print(spread(done, chosen))
     except KeyboardInterrupt:
         print("evals: interrupted; the same command continues where it was", file=sys.stderr)
         return 130

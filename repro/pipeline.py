@@ -19,7 +19,7 @@ from omegaconf import DictConfig
 from repro import budget, interrupt, launch
 from repro.config import own_chains, plain
 from repro.store import Built, Stage, Store, fingerprint
-from repro.tracking import arm_name, searches
+from repro.tracking import arm_name, searches, track_evaluation
 
 log = logging.getLogger(__name__)
 
@@ -202,7 +202,12 @@ class Cell:
         }
         stage = Stage("eval", read, {"model": model_key}, harness.VERSION)
         label = f"{kind} step {step}" if kind == "rl" else kind
-        build = lambda work: harness.evaluate(self.config, self.verifier, model, work, label)  # noqa: E731
+
+        def build(work: Path) -> dict[str, Any]:
+            facts = harness.evaluate(self.config, self.verifier, model, work, label)
+            track_evaluation(self.config, stage.key, work / "samples.parquet")
+            return facts
+
         self.evaluations.append((kind, step, self._note(f"eval {label}", self.store.get_or_build(stage, build))))
 
     def _state(self, benchmark: Any) -> Any:

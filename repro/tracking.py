@@ -1,7 +1,8 @@
 """The tracker: Weights & Biases, offline unless told otherwise, or nothing.
 
-Run ids are derived from the stage key, so the same stage is the same run whoever starts it and a resumed one continues it. Tracking never
-decides over a result: every metric is also in the stage's ``metrics.parquet``.
+Run ids are derived from the stage key, so the same stage is the same run whoever starts it and a resumed one continues it; a stage that several
+experiments share is a run of the first of them. A run's configuration is the cell's, with the facts of the stage's manifest under ``manifest``.
+Tracking never decides over a result: every metric is also in the stage's ``metrics.parquet``, every evaluated sample in ``samples.parquet``.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import Any
 
 from repro.budget import kind_of
 from repro.config import ConfigError
+from repro.manifest import environment
 
 
 class NoTracker:
@@ -20,6 +22,9 @@ class NoTracker:
         """Nothing to do."""
 
     def table(self, name: str, rows: list[dict[str, Any]]) -> None:
+        """Nothing to do."""
+
+    def summary(self, facts: dict[str, float]) -> None:
         """Nothing to do."""
 
 
@@ -37,10 +42,14 @@ class WandbTracker:
         if rows:
             self.run.log({name: wandb.Table(columns=list(rows[0]), data=[list(row.values()) for row in rows])})
 
+    def summary(self, facts: dict[str, float]) -> None:
+        """Numbers that the run ends with."""
+        self.run.summary.update(facts)
+
 
 @contextmanager
 def open_tracker(config: dict[str, Any], run_id: str, job: str):
-    """A tracker for one stage. ``run_id``: the stage key; ``job``: sft or rl."""
+    """A tracker for one stage. ``run_id``: the stage key; ``job``: sft, rl or eval."""
     tracking = config["tracking"]
     if tracking["name"] == "none":
         yield NoTracker()
@@ -74,9 +83,36 @@ def _init(wandb, config: dict[str, Any], folder: Path, run_id: str, job: str):
         mode=tracking["mode"],
         dir=str(folder),
         resume="allow" if tracking["mode"] == "online" else None,
-        config=config,
+        config={**config, "manifest": {"stage": job, "key": run_id, "environment": environment()}},
         settings=wandb.Settings(console="off", disable_git=True, x_disable_stats=True),
     )
+
+
+TABLE_ROWS = 200  # samples of an evaluation that are shown; all are in samples.parquet
+SHOWN = ("benchmark", "question_id", "sample_index", "gold", "extracted", "correct", "tokens", "finish_reason", "response")
+
+
+def track_evaluation(config: dict[str, Any], run_id: str, samples: Path) -> None:
+    """Scores by benchmark and a table of samples, the same number of each benchmark, as a run of its own."""
+    if config["tracking"]["name"] == "none":
+        return
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    from evals import metrics
+
+    records = pq.read_table(samples)
+    names = records["benchmark"].unique().to_pylist()
+    with open_tracker(config, run_id, "eval") as tracker:
+        shown = []
+        for name in names:
+            rows = records.filter(pc.equal(records["benchmark"], name))
+            size = metrics.lengths(rows)
+            found = {"accuracy": metrics.avg_at_k(rows).mean, "length": size["mean"], "truncated": size["truncated"]}
+            found["no_answer"] = metrics.no_answer_share(rows)
+            tracker.summary({f"{name}/{key}": float(value) for key, value in found.items()})
+            shown += rows.select(list(SHOWN)).slice(0, TABLE_ROWS // len(names)).to_pylist()
+        tracker.table("samples", shown)
 
 
 def arm_name(config: dict[str, Any]) -> str:

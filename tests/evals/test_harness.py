@@ -143,6 +143,16 @@ def test_samples_by_benchmark(tmp_path):
     assert [row["benchmark"] for row in more if row["sample_index"] > 0] == ["micro_aime"] * 4
 
 
+def test_several_decoding_seeds_are_an_evaluation_each(tmp_path, capsys):
+    line = [f"model={MODEL}", "benchmark=micro_math", "questions=4", "samples=1", "max_tokens=8", f"out={tmp_path / 'out'}"]
+    assert main([*line, "seed=0,3"]) == 0
+    said = capsys.readouterr().out
+    assert "over decoding seeds 0, 3, sd" in said
+    one, two = (pq.read_table(tmp_path / "out" / f"seed={seed}" / "samples.parquet") for seed in (0, 3))
+    assert one["question_id"] == two["question_id"] and one["response"] != two["response"]
+    assert main([*line, "seed=1,1"]) == 2 and "every seed once" in capsys.readouterr().err
+
+
 def test_progress_counts_the_questions_there_are(tmp_path, monkeypatch):
     bars = []
 

@@ -240,4 +240,5 @@ def test_what_slurm_refuses_is_one_line(cluster, tmp_path, key: str, words: str)
 def test_a_time_that_the_partition_never_grants_ends(cluster, tmp_path) -> None:
     line = ["hydra.launcher.partition=short", "resources.eval.minutes=600"]
     done = repro("-m", *SHRINK, "rl=none", *LAUNCHER, *line, cwd=tmp_path, check=False)
-    assert done.returncode == 2 and "can never start it" in done.stderr and "resources.<stage>.minutes" in done.stderr
+    assert done.returncode == 2, done.stderr
+    assert "can never start it" in done.stderr and "resources.<stage>.minutes" in done.stderr, done.stderr
