@@ -143,7 +143,7 @@ class Cell:
 
         path, inputs = self.sft_data()
         read = {
-            **{k: self.config[k] for k in ("data", "seed")},
+            **self.drawn,
             "sft": told_apart(self.config["sft"]),
             **self.machine,
             **self.processes("sft"),
@@ -169,7 +169,7 @@ class Cell:
             return None, {}
         # One judge for all arms and seeds: its own training seed is 0.
         config = {**self.config, "seed": 0, "sft": {**self.config["sft"], "name": "judge", "style": "judge", "epochs": EPOCHS}}
-        read = {**{k: config[k] for k in ("data", "seed")}, "sft": told_apart(config["sft"]), **self.machine, **self.processes("sft")}
+        read = {**self.drawn, "seed": config["seed"], "sft": told_apart(config["sft"]), **self.machine, **self.processes("sft")}
         stage = Stage("sft", read, {"model": base_key}, sft.VERSION)
         built = self._note("judge", self.store.get_or_build(stage, lambda work: launch.build("sft", config, base, work, stage.key)))
         return str(built.path / "model"), {"judge": stage.key}
@@ -178,7 +178,7 @@ class Cell:
         from repro.rl import stage as rl
         from repro.verifiers import VERSION
 
-        read = {**{k: self.config[k] for k in ("rl", "reward", "data", "seed")}, **self.machine, **self.processes("rl")}
+        read = {**{k: self.config[k] for k in ("rl", "reward")}, **self.drawn, **self.machine, **self.processes("rl")}
         limited = budget.read_by_key(self.config)
         if limited:
             read |= {"rl": {key: value for key, value in self.config["rl"].items() if key not in RL_ENDS}, **limited}
@@ -226,13 +226,15 @@ class Cell:
 
         torch.set_num_threads(self.config["threads"])
         self.machine = machine(self.config["threads"])
-        from repro.data.stage import contamination
+        from repro.data.stage import contamination, identified
 
         start = time.monotonic()
         if searches(self.config):
             self.traces()
             return self._summary(start)
         self.contamination = contamination(self.config)
+        # What the keys of training stages know of the prompts and their order.
+        self.drawn = {"data": identified(self.config["data"]), "seed": self.config["seed"]}
         model, key = self.base()
         base, base_key = model, key
         self.evaluate("base", 0, model, key)

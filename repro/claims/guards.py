@@ -28,9 +28,9 @@ def different_decoding(arms: Sequence[Arm]) -> str | None:
 
 
 def different_verifier(arms: Sequence[Arm]) -> str | None:
-    """Arms were scored by other verifier versions."""
+    """Arms were scored by other verifier versions, or some seeds of an arm by another than the rest."""
     versions = {arm.verifier_version for arm in arms}
-    if len(versions) == 1:
+    if len(versions) == 1 and " " not in next(iter(versions)):  # an arm of several versions names them all
         return None
     return "verifier differs: " + ", ".join(f"{arm.name} {arm.verifier_version or 'unset'}" for arm in arms) + "; score them again with one"
 

@@ -54,13 +54,15 @@ class Records:
                 facts = json.loads((folder / "cell.json").read_text())
             except (OSError, ValueError) as error:
                 raise RecordError(f"{folder / 'cell.json'} cannot be read ({error}); delete it and run its cell again") from None
+            if not isinstance(facts, dict):
+                raise RecordError(f"{folder / 'cell.json'} holds no object; delete it and run its cell again")
             if facts.get("status") != "done":
                 failed += 1
                 continue
             missing = {"arm", "arm_key", "seed", "stages", "evaluations", "config"} - set(facts)
-            if missing or not all("arm_key" in e for e in facts["evaluations"]):
+            if missing or not _well_formed(facts):
                 raise RecordError(
-                    f"{folder / 'cell.json'} is of another version (no {', '.join(sorted(missing)) or 'arm_key'}); run its cell again"
+                    f"{folder / 'cell.json'} is of another version (no {', '.join(sorted(missing)) or 'usable evaluations'}); run its cell again"
                 )
             if not (folder / "records.parquet").exists():
                 raise RecordError(f"{folder} has no records.parquet; run {facts.get('command', 'its cell')} again")
@@ -113,6 +115,12 @@ class Records:
         odd = [key for key in query if held and not any(f"{name}.".startswith(f"{key}.") or key.startswith(f"{name}.") for name in known)]
         close = {key: difflib.get_close_matches(key, known, 1) for key in odd}
         return [f"no configuration has a key {key}" + (f", close is {close[key][0]}" if close[key] else "") for key in odd]
+
+
+def _well_formed(facts: Mapping[str, Any]) -> bool:
+    evaluations, wanted = facts["evaluations"], {"stage", "step", "arm_key", "key"}
+    whole = isinstance(evaluations, list) and all(isinstance(e, dict) and wanted <= e.keys() for e in evaluations)
+    return whole and isinstance(facts["config"], dict) and isinstance(facts["seed"], int)
 
 
 def _existing(path: Path) -> Path:

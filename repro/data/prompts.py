@@ -36,6 +36,12 @@ class FileProblem:
         return f"{self.text}\n{INSTRUCTION}" if self.asked is None else self.asked
 
 
+def path_of(file: str) -> Path:
+    """Where a file of prompts lies: as given, or below ``REPRO_DATA_DIR`` (raises BenchmarkError where that is needed and unset)."""
+    path = Path(file).expanduser()
+    return path if path.is_absolute() or path.exists() else data_dir(None) / file
+
+
 def load_problems(file: str, size: int | None, key: str = "data.file", answers: bool = True) -> list[FileProblem]:
     """The first ``size`` problems of a file, all with None. ``key``: names the file in messages. ``answers``: whether each must have a reference.
 
@@ -45,9 +51,7 @@ def load_problems(file: str, size: int | None, key: str = "data.file", answers: 
     from repro.verifiers import GoldError, Verifier
 
     try:
-        path = Path(file).expanduser()
-        if not path.is_absolute() and not path.exists():
-            path = data_dir(None) / file
+        path = path_of(file)
         if not path.exists():
             raise ConfigError(f"{key}={file!r}: no file {path}; give a JSONL or Parquet file with the columns problem and answer")
         rows = list(read_rows(path))

@@ -36,7 +36,7 @@ def obtain(config: dict[str, Any], store: Store, machine: dict[str, Any], verifi
         source = located(sft["file"])
         return source, {"set": _named(source)}, None
     teacher = sft["teacher"]
-    facts = {"teacher": distill.identity(teacher), "data": config["data"]}
+    facts = {"teacher": distill.identity(teacher), "data": identified(config["data"])}
     if teacher["path"]:
         facts |= {"engine": teacher["engine"], **machine}
     journal = store.root / ".teachers" / f"{Stage('sft_data', facts, {}, rejection.VERSION).key}.jsonl"
@@ -74,6 +74,29 @@ def _named(source: str) -> str:
         return Stage("set", {"files": fingerprint(path)}, {}, 1).key
     facts = path.stat()
     return file_hash(path) if facts.st_size <= FULL_HASH_LIMIT else f"{facts.st_size}-{facts.st_mtime_ns}"
+
+
+def identified(data: dict[str, Any]) -> dict[str, Any]:
+    """``data`` as the keys of stages read it: with the contents of the prompt files it names, since a file may change under its name.
+
+    A file that is not there is left out: whatever reads it says so, and not everything does.
+    """
+    from evals.files import BenchmarkError
+    from repro.data.prompts import path_of
+    from repro.data.web import SPLITS, rl_data
+
+    names = {used["file"] for used in (data, rl_data(data)) if used["split"] == "file" and used["file"]}
+    if data["split"] == "mixture":
+        names |= {name for name in data["mixture"] if name not in SPLITS}
+    contents = {}
+    for name in sorted(names):
+        try:
+            path = path_of(name)
+        except BenchmarkError:
+            continue
+        if path.is_file():
+            contents[name] = _named(str(path))
+    return {**data, "contents": contents} if contents else data
 
 
 def tasks(data: dict[str, Any]) -> list[Any]:

@@ -60,8 +60,8 @@ def seed_means(row: Row, records: Records, scale: str, name: str) -> list[float]
     """Accuracy of each training seed behind a row, in points."""
     group = records.groups[scale, row.stage, row.key]
     held = group.evaluations[row.step]
-    keys = {evaluation["key"]: seed for seed, (evaluation, _) in held.items()}  # the base is one evaluation for all seeds
-    parts = [group.part(seed, row.step, name) for seed in keys.values()]
+    seeds = sorted(held)[:1] if row.stage == "base" else sorted(held)  # the base is one evaluation for all seeds
+    parts = [group.part(seed, row.step, name) for seed in seeds]
     return [100 * float(part["correct"].to_numpy(zero_copy_only=False).mean()) for part in parts if part.num_rows]
 
 

@@ -115,8 +115,10 @@ def _differences(configs: dict[str, dict[str, Any]], stage: str) -> dict[str, st
 def leaderboard(folders: list[Path]) -> list[Row]:
     """Rows of all stages and steps of finished cells, in the order base, SFT, RL by step.
 
-    Every evaluation counts once, however many cells share it. Rows are told apart by all the configuration their stage reads, never by
-    name alone; where one name stands for several configurations, each row shows what differs.
+    Every training seed counts once, however many cells share its evaluation; the base has none and is one evaluation. Where cells hold
+    different evaluations of the same thing - made before and after an update, or on other devices - that of the newest cell counts. Rows
+    are told apart by all the configuration their stage reads, never by name alone; where one name stands for several configurations, each
+    row shows what differs.
     """
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
@@ -136,19 +138,28 @@ def leaderboard(folders: list[Path]) -> list[Row]:
             stage, step = evaluation["stage"], evaluation["step"]
             label, key = _label(cell, stage), evaluation["arm_key"]
             shown = label + suffixes[stage, label][key]
-            group = groups.setdefault((order[stage], shown, key, stage, step), {"parts": {}, "cells": [], "commits": set()})
-            if evaluation["key"] not in group["parts"]:
+            made = groups.setdefault((order[stage], shown, key, stage, step), {})
+            unit = None if stage == "base" else cell["seed"]
+            old = made.get(unit)
+            if old is None or (old["evaluation"]["key"] != evaluation["key"] and _written(old["folder"]) < _written(folder)):
                 chosen = pc.and_(pc.equal(table["stage"], stage), pc.equal(table["step"], step))
-                group["parts"][evaluation["key"]] = table.filter(chosen)
-                group["cells"].append((folder, cell))
-                group["commits"].add((evaluation["commit"] or "unknown")[:10] + ("+dirty" if evaluation["dirty"] else ""))
+                made[unit] = {"evaluation": evaluation, "folder": folder, "cell": cell, "samples": table.filter(chosen)}
     return [
-        _row(label, key, stage, step, group) for (_, label, key, stage, step), group in sorted(groups.items(), key=lambda item: item[0])
+        _row(label, key, stage, step, list(made.values()))
+        for (_, label, key, stage, step), made in sorted(groups.items(), key=lambda item: item[0])
     ]
 
 
-def _row(label: str, key: str, stage: str, step: int, group: dict[str, Any]) -> Row:
-    parts = list(group["parts"].values())
+def _written(folder: Path) -> float:
+    return (folder / "cell.json").stat().st_mtime
+
+
+def _commit(evaluation: dict[str, Any]) -> str:
+    return (evaluation["commit"] or "unknown")[:10] + ("+dirty" if evaluation["dirty"] else "")
+
+
+def _row(label: str, key: str, stage: str, step: int, made: list[dict[str, Any]]) -> Row:
+    parts = [one["samples"] for one in made]
     by_benchmark: dict[str, list] = {}
     for part in parts:
         benchmark = np.asarray(part["benchmark"].to_pylist())
@@ -162,7 +173,6 @@ def _row(label: str, key: str, stage: str, step: int, group: dict[str, Any]) -> 
     tokens = np.concatenate([part["tokens"].to_numpy() for part in parts])
     cut = np.concatenate([np.asarray(part["finish_reason"].to_pylist()) == "length" for part in parts])
     silent = np.concatenate([np.asarray([e is None for e in part["extracted"].to_pylist()]) for part in parts])
-    _, first = group["cells"][0]
     return Row(
         arm=label,
         key=key,
@@ -175,9 +185,9 @@ def _row(label: str, key: str, stage: str, step: int, group: dict[str, Any]) -> 
         truncated=float(cut.mean()),
         no_answer=float(silent.mean()),
         samples=len(tokens),
-        command=first["command"],
-        commit=" ".join(sorted(group["commits"])),
-        manifests=[folder / "cell.json" for folder, _ in group["cells"]],
+        command=made[0]["cell"]["command"],
+        commit=" ".join(sorted({_commit(one["evaluation"]) for one in made})),
+        manifests=[one["folder"] / "cell.json" for one in made],
     )
 
 

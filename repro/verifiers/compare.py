@@ -232,7 +232,8 @@ def _same_relation(gold: Node, answer: Node) -> bool:
         other, answered = split_name(answer)
         if other is None:
             if answer[0] != "rel":
-                return same(_last(value), answer)
+                # The value alone says enough where the left side is what is asked for, as in x = 3; x + y = 3 is itself the answer.
+                return name[0] != "+" and same(_last(value), answer)
             if set(answer[1]) == {"="} and gold[1] == ("=",) and _same_equation(gold, answer):
                 return True
             return gold[1][0] == "in" and _same_interval(gold, answer)
@@ -345,6 +346,8 @@ def interval_of(node: Node) -> list[Node] | None:
         return interval_of(node[2][1]) if is_name(node[2][0]) else None
     ops, parts = _oriented(node)
     infinity: Node = ("c", "oo")
+    if ops == ("!=",) and is_name(parts[0]) and not symbols(parts[1]):  # all but one
+        return [("seq", "(", ")", (("neg", infinity), parts[1])), ("seq", "(", ")", (parts[1], infinity))]
     if not set(ops) <= {"<", "<="}:
         return None
     if len(ops) == 2 and is_name(parts[1]) and not symbols(parts[0]) & symbols(parts[1]):

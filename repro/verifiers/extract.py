@@ -168,7 +168,7 @@ def extract(output: str, *, task: str = "math", kind: str = "full", fallback: bo
     if seen is None:
         return _none("unclosed thinking")
     text, offset = seen
-    found = _letter(text) if task == "letter" else _mathematics(text, kind)
+    found = _letter(text, kind) if task == "letter" else _mathematics(text, kind)
     if found.answer is None and fallback and task != "letter":
         found = _last_number(text)
     if found.answer is None:
@@ -301,7 +301,7 @@ def _last_number(text: str, *, committed: bool = False) -> Extraction:
     return Extraction(answer, base + last.start(), base + last.start() + len(answer), "last number", committed)
 
 
-def _letter(text: str) -> Extraction:
+def _letter(text: str, kind: str) -> Extraction:
     """Last option letter committed to: a box, "answer is (X)", "Answer: X", or a response that is only a letter."""
     found = _boxed(text)
     if found:
@@ -323,4 +323,6 @@ def _letter(text: str) -> Extraction:
     ):
         start = text.find(stripped)
         return _at(text, start, start + match.end(), "bare")
+    if kind == "answer" and stripped:  # declared to be the answer: whether it commits to a letter is for the comparison
+        return _at(text, 0, len(text), "bare")
     return _none("no letter")

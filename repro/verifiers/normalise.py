@@ -130,6 +130,8 @@ _UNIT_WORD_TIGHT = re.compile(rf"(?<=\d){UNITS}(?:\s*\^\s*\{{?\s*-?\d\s*\}}?)?$"
 _PERCENT = re.compile(r"\\?%|(?<=\d)\s*(?:percent(?:age)?|pct)\b", re.I)
 _ORDINAL = re.compile(r"(?<=\d)\s*(?:\^\s*)?\{?\s*(?:st|nd|rd|th)\b\s*\}?\s*(?:grade|place|day|term|row)?", re.I)
 _TEXT_UNIT = re.compile(r"(?<=[^\s(\[{,=<>])\s*(?:\\ )?\x02[^\x03]*\x03(?:\s*\^\s*(?:\{\s*-?\d\s*\}|\d))?")
+# A text that changes the value before it is no unit: 5 or 6, 5 or more, 5 squared (but not 5 cm squared), 5 mod 7.
+_CHANGES = re.compile(r"\bor\b|(?<![A-Za-z^{-])\d|^\W*(?:squared|cubed|factorial|half|plus|minus|except|mod|not|and|to|over)\b", re.I)
 _JOIN_WORDS = re.compile(r"\x02[\s,;]*(?:and|or|,)[\s,;]*\x03", re.I)
 
 
@@ -230,7 +232,7 @@ def units_off(text: str) -> str:
     while previous != text:
         previous = text
         text = _ORDINAL.sub("", text) if re.search(r"\d\s*(?:\^\s*)?\{?\s*\x02?\s*(?:st|nd|rd|th)\b", text, re.I) else text
-        text = _TEXT_UNIT.sub("", text)
+        text = _TEXT_UNIT.sub(lambda m: m.group() if _CHANGES.search(m.group().partition("\x02")[2]) else "", text)
         text = _UNIT_WORD_TIGHT.sub("", _UNIT_WORD.sub("", text)) if re.search(r"[\d\\]", text) else text
         text = text.rstrip(_PUNCTUATION)
     return text
@@ -258,12 +260,13 @@ def _once(answer: str) -> str:
     text = _SPACES.sub(" ", text).strip()
     text = _MIXED.sub(r"\1\\frac{\2}{\3}", text)
     text = _groups(text)
-    text = strip_outer(text)
+    text = _HEADLESS.sub("", strip_outer(text))
     if text.isdecimal() and text.isascii() and len(text) <= 300:
         text = str(int(text))
     return text
 
 
+_HEADLESS = re.compile(r"^(?:(?:=|\\(?:approx|sim|simeq)(?![a-zA-Z]))\s*)+(?=\S)")  # "= 4": what it equals was not written
 _BLANK = re.compile(r"(?<!\d)\s+|\s+(?!\d)")
 _ORDINAL_TEXT = re.compile(r"(?<=\d)\s*\^\s*\{?\s*\x02\s*(?:st|nd|rd|th)\s*\x03\s*\}?", re.I)
 

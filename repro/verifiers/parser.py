@@ -227,10 +227,8 @@ class _Parser:
                 if factors[-1][0] == "n" and token[0] in ".0123456789":
                     raise Unparsed("two numbers side by side")  # "1 2", "1.2.3": not a product
                 right = self.power()
-                if len(factors) == 1 and token == "\\frac" and _is_mixed(factors[0], right):
-                    factors = [("+", (factors[0], right))]
-                else:
-                    factors.append(right)
+                mixed = _mixed(factors[0], right) if len(factors) == 1 and token == "\\frac" else None
+                factors = [mixed] if mixed else [*factors, right]
             else:
                 return factors[0] if len(factors) == 1 else ("*", tuple(factors))
 
@@ -520,11 +518,17 @@ class _Parser:
         return ("mat", tuple(rows)) if kind != "vmatrix" else ("f", "det", (("mat", tuple(rows)),))
 
 
-def _is_mixed(whole: Node, part: Node) -> bool:
-    """``1\\frac{4}{5}`` is a mixed number, not a product."""
+def _mixed(whole: Node, part: Node) -> Node | None:
+    """``1\\frac{4}{5}`` is a mixed number, not a product; a sign in front or a percent sign behind belongs to all of it. Else None."""
+    if whole[0] == "neg":
+        inner = _mixed(whole[1], part)
+        return inner and ("neg", inner)
+    if part[0] == "pct":
+        inner = _mixed(whole, part[1])
+        return inner and ("pct", inner)
     if whole[0] != "n" or part[0] != "/" or part[1][0] != "n" or part[2][0] != "n":
-        return False
-    return whole[1].denominator == 1 and 0 < part[1][1] < part[2][1]
+        return None
+    return ("+", (whole, part)) if whole[1].denominator == 1 and 0 < part[1][1] < part[2][1] else None
 
 
 def _number(token: str) -> Fraction:

@@ -40,6 +40,8 @@ _TEXT_GOLD = re.compile(r"\s*\\(?:text|mbox|textbf|textit|mathrm|textrm|textnorm
 _PROSE = re.compile(r"[^\W\d_]{4,}(?:[ '’,.-]+[^\W\d_]+)*|[^\W\d_]{2,}(?:[ '’,-]+[^\W\d_]{2,})+")
 _MATH_NAMES = "sqrt infty infinity theta alpha beta gamma delta lambda sigma omega frac left right begin"
 _MATH_WORDS = frozenset(_MATH_NAMES.split())
+_NOTHING = frozenset(("no solution", "no solutions", "no real solution", "no real solutions", "empty set", "null set"))
+_EMPTY = frozenset(("\\emptyset", "\\{\\}"))
 _TRUTH = {"true": True, "yes": True, "false": False, "no": False}
 _HEDGE = re.compile(r"^(?:(?:is|equals?|about|around|roughly|nearly|approximately|approx\.?|exactly|\\approx|\\sim)\s+)+", re.I)
 _COMMA_DECIMAL = re.compile(r"[+-]?\d+,\d{2}")
@@ -151,8 +153,10 @@ def decide(gold: str, answer: str, task: str = "math", *, tolerance: float = 0.0
         return Decision(True, "string", "") if _is_defined(want) else Decision(False, "value", "undefined")
     if _INTEGER.fullmatch(want) and _INTEGER.fullmatch(got):
         return _verdict(int(want) == int(got), "number")
-    if is_text(gold):
+    if is_text(gold) or (want in _EMPTY and words(answer) in _NOTHING):
         return _text(gold, answer)
+    if len(want) > 2 and want.isalpha() and got in (want.capitalize(), want[0].lower() + want[1:]):
+        return Decision(True, "text", "")  # red, Red.: the capital of a sentence
     if _is_option(gold):
         letter = letter_of(answer)
         if letter is not None:
@@ -206,11 +210,18 @@ def _text(gold: str, answer: str) -> Decision:
         return _verdict(_TRUTH[want] == _TRUTH[got], "text")
     if want == got or (" " not in want and squeeze(want) == squeeze(got)):
         return Decision(True, "text", "")
-    if "," in gold and sorted(words(part) for part in re.split(r",|\band\b", gold)) == sorted(
-        words(part) for part in re.split(r",|\band\b", answer)
-    ):
+    if {want, got} & _NOTHING and {clean(gold), clean(answer)} & _EMPTY:
+        return Decision(True, "text", "")
+    named, said = _listed(gold), _listed(answer)
+    if len(named) > 1 and named == said and not _TRUTH.keys() & set(named):  # "true, false" answers two questions, in order
         return Decision(True, "text", "")
     return Decision(False, "text", "different")
+
+
+def _listed(text: str) -> list[str]:
+    """What a text lists, in no order: ``Alice, Bob and Carol``."""
+    plain = latex_spelling(strip_outer(text)).replace("\x02", " ").replace("\x03", " ")
+    return sorted(filter(None, (words(part) for part in re.split(r",|\band\b", plain))))
 
 
 def _comma_decimal(want: str, got: str) -> bool:

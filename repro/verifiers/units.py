@@ -46,13 +46,18 @@ _UNIT_NAMES = {
     "week": "week weeks",
     "month": "month months",
     "year": "yr yrs year years",
+    "mi/h": "mph",
+    "km/h": "kph kmph",
     "cent": "cent cents",
     "dollar": "dollar dollars",
     "degree": "degree degrees",
     "radian": "rad radian radians",
 }
 _UNIT_OF = {word: name for name, words in _UNIT_NAMES.items() for word in words.split()}
-_UNIT = re.compile(r"[\d}][\s\x02]*(?:square |sq\.? |cubic |cu\.? )?([a-z]{1,11})\.?[\s\x03]*(?:\^\s*\{?\s*\d\s*\}?)?", re.I)
+_UNIT = re.compile(
+    r"[\d}][\s\x02]*(?:square |sq\.? |cubic |cu\.? )?([a-z]{1,11})\.?(?:\s*(?:/|\bper\b)\s*([a-z]{1,11}))?[\s\x03]*(?:\^\s*\{?\s*\d\s*\}?)?",
+    re.I,
+)
 
 
 def number(text: str) -> Fraction | None:
@@ -78,6 +83,8 @@ def counted(text: str) -> Fraction | None:
 
 def unit(answer: str) -> str | None:
     """Short name of the unit at the end of an answer (of its root for a square or cubic one), None for none or an unknown one."""
+    if re.match(r"[\s$]*\\\$\s*[\d.]", answer):
+        return "dollar"
     if not re.search(r"[a-zA-Z]", answer[-12:]) or len(answer) > 200:
         return None
     text = latex_spelling(strip_outer(answer)).rstrip()
@@ -86,10 +93,11 @@ def unit(answer: str) -> str | None:
         pass
     if match is None or match.end() != len(text):
         return None
-    word = match.group(1)
+    word, per = match.groups()
     if len(word) == 1 and "\x02" not in match.group() and " " not in match.group():
         return None  # 30m is a product
-    return _UNIT_OF.get(word.lower() if len(word) > 1 else word)
+    names = [_UNIT_OF.get(w.lower() if len(w) > 1 else w) for w in (word, per) if w]
+    return None if None in names else "/".join(names)
 
 
 def clock(text: str) -> tuple[int, int, str] | None:

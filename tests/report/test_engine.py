@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -16,6 +18,8 @@ from repro.claims.declared import ClaimError
 from repro.claims.engine import Result
 from repro.claims.group import BENCHMARKS, RecordError
 from repro.claims.records import Records
+from repro.report import summary
+from repro.report.table import leaderboard
 from tests.report import study
 
 
@@ -295,3 +299,51 @@ def test_other_decoding_verifier_and_questions_are_not_tested(tmp_path: Path) ->
             pq.write_table(table.set_column(table.column_names.index(column), column, pa.array(new)), path)
         found = judged(tmp_path)
         assert found.verdict.name == "not tested" and reason in found.verdict.reason
+
+
+def test_seeds_of_one_arm_scored_by_two_verifiers_are_not_tested(tmp_path: Path) -> None:
+    """A sweep finished after an update: the same mixture in every arm is still a mixture."""
+    study.pair(tmp_path, 8.0)
+    for path in sorted((tmp_path / "sweeps").rglob("seed=4/records.parquet")):
+        table = pq.read_table(path)
+        column = table.column_names.index("verifier_version")
+        pq.write_table(table.set_column(column, "verifier_version", pa.array(["rule-2.0"] * table.num_rows)), path)
+    assert "verifier differs" in judged(tmp_path).verdict.reason
+
+
+def test_an_evaluation_made_again_is_no_other_seed(tmp_path: Path) -> None:
+    """The base of seed 4 was evaluated again (an update, another device): still one evaluation, that of the newest cell."""
+    study.pair(tmp_path, 8.0)
+    folders = sorted(path.parent for path in (tmp_path / "sweeps").rglob("cell.json"))
+    for folder in folders:
+        facts = json.loads((folder / "cell.json").read_text())
+        if facts["seed"] == 4:
+            facts["evaluations"][0] |= {"key": "made again", "commit": "f" * 40}
+            (folder / "cell.json").write_text(json.dumps(facts))
+    for age, folder in enumerate(reversed(folders)):
+        os.utime(folder / "cell.json", (1e9 - age, 1e9 - age))
+    base = next(row for row in leaderboard(folders) if row.stage == "base")
+    assert base.seeds == 1 and base.covers == "questions" and base.commit == "f" * 10
+    report = summary.build(Records.load([tmp_path / "sweeps"]), [])[0]
+    place = next(i for i, row in enumerate(report.main) if row.stage == "base")
+    assert len(summary.seed_means(report.main[place], Records.load([tmp_path / "sweeps"]), "micro", "micro_math")) == 1
+    again = folders[0].parent / "again"  # the same seed once more, elsewhere
+    shutil.copytree(folders[0], again)
+    facts = json.loads((again / "cell.json").read_text())
+    facts["evaluations"][-1]["key"] = "made again"
+    (again / "cell.json").write_text(json.dumps(facts))
+    arm = [row for row in leaderboard([*folders, again]) if row.arm == facts["arm"] and row.stage == "rl"]
+    assert [row.seeds for row in arm] == [5]
+
+
+@pytest.mark.parametrize(
+    "text", ["[1, 2]", "null", '{"status": "done"}', '{"status": "done", "seed": "x", "evaluations": 3, "config": {}}']
+)
+def test_a_cell_file_that_is_no_cell_is_named(tmp_path: Path, text: str) -> None:
+    study.pair(tmp_path, 8.0, seeds=1)
+    path = next((tmp_path / "sweeps").rglob("cell.json"))
+    whole = json.loads(path.read_text())
+    given = json.loads(text)
+    path.write_text(json.dumps(whole | given if isinstance(given, dict) and len(given) > 1 else given))
+    with pytest.raises(RecordError, match=r"cell\.json.*run its cell again"):
+        Records.load([tmp_path / "sweeps"])

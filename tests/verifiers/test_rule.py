@@ -47,6 +47,18 @@ EQUAL = [
     ("\\int_0^1 x dx", "\\frac{1}{2}"),
     ("\\text{4:30 p.m.}", "4:30 \\text{ p.m.}"),
     ("6", "2+4"),
+    ("-2\\frac{1}{4}", "-\\frac{9}{4}"),  # the sign belongs to all of a mixed number
+    ("33\\frac{1}{3}\\%", "\\frac{100}{3}"),  # and so does the percent sign
+    ("(-\\infty,3)\\cup(3,\\infty)", "x\\neq 3"),
+    ("\\emptyset", "\\text{no solution}"),
+    ("\\text{no solution}", "\\emptyset"),
+    ("\\text{Alice, Bob}", "Bob and Alice"),
+    ("red", "Red"),
+    ("4", "\\approx 4"),
+    ("\\$5", "5 dollars"),
+    ("50\\text{ mph}", "50 miles per hour"),
+    ("15\\text{ cm}^2", "15 \\text{ cm squared}"),
+    ("5\\text{ or }6", "6, 5"),
 ]
 DIFFERENT = [
     ("5", "6=5"),
@@ -67,6 +79,16 @@ DIFFERENT = [
     ("x<2", "x>2"),
     ("5", ""),
     ("C", "A, B, C or D"),
+    ("-2\\frac{1}{4}", "-1.75"),
+    ("x+y=3", "3"),  # the equation is the answer
+    ("\\text{True, False}", "False, True"),  # two questions, in order
+    ("\\$5", "5 cents"),
+    ("10\\text{ m/s}", "10 \\text{ km/h}"),
+    ("5", "5\\text{ or 6}"),  # a text that changes the value is no unit
+    ("5", "5\\text{ or more}"),
+    ("5", "5\\text{ squared}"),
+    ("5", "5\\text{ (mod 7)}"),
+    ("\\pi", "\\approx 3.14159"),
 ]
 
 
@@ -116,6 +138,11 @@ def test_a_reference_that_nothing_can_equal_is_refused_with_its_question(gold: s
     assert words in str(caught.value)
     with pytest.raises(GoldError):
         VERIFIER.verify(gold, "\\boxed{5}")
+
+
+def test_a_letter_in_its_wrapper_is_a_letter() -> None:
+    assert VERIFIER.verify("B", "\\text{B}", task="letter", kind="answer").correct
+    assert not VERIFIER.verify("B", "A or B", task="letter", kind="answer").correct
 
 
 def test_truncated_output_has_no_answer() -> None:
