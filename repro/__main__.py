@@ -17,7 +17,8 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from repro.config import check_recipes, plain, register
+from repro.config import plain, register
+from repro.validate import check_recipes
 
 register()
 sys.path.append(str(Path(__file__).parent / "plugins"))  # hydra_plugins: where Hydra looks for launchers

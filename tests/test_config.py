@@ -8,7 +8,8 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from repro.config import ConfigError, register, validate
+from repro.config import ConfigError, register
+from repro.validate import validate
 from tests.conftest import ROOT, repro
 
 EXPERIMENTS = sorted(p.stem for p in (ROOT / "conf" / "experiment").glob("*.yaml"))
@@ -187,7 +188,7 @@ def test_recipes_and_arms_that_files_name_exist_at_some_scale() -> None:
     """A recipe may be missing at a scale, whose own sizes then hold, but not at all of them."""
     import re
 
-    from repro.config import check_recipes
+    from repro.validate import check_recipes
 
     for path in (ROOT / "conf").rglob("*.yaml"):
         for name in re.findall(r"override /recipe: (\S+)", path.read_text()):

@@ -7,8 +7,9 @@ import json
 
 import pytest
 
-from repro.config import ConfigError, validate
+from repro.config import ConfigError
 from repro.data.prompts import INSTRUCTION, load_problems
+from repro.validate import validate
 from tests.test_config import composed
 
 

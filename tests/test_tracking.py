@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,16 @@ def config(folder: Path, *overrides: str) -> dict[str, Any]:
     return made
 
 
-def runs(folder: Path) -> dict[str, bytes]:
-    """Run id -> what its offline file holds, which is what `wandb sync` reads."""
-    found = list((folder / "wandb").glob("offline-run-*/run-*.wandb"))
-    return {path.stem.removeprefix("run-"): path.read_bytes() for path in found}
+def runs(folder: Path, word: str) -> dict[str, bytes]:
+    """Run id -> what its offline file holds, which is what `wandb sync` reads; waits until each holds ``word``, for W&B's own process writes
+    them and is not always done when ``finish`` returns.
+    """
+    for _ in range(600):
+        found = {path.stem.removeprefix("run-"): path.read_bytes() for path in (folder / "wandb").glob("offline-run-*/run-*.wandb")}
+        if found and all(word.encode() in held for held in found.values()):
+            return found
+        time.sleep(0.1)
+    raise AssertionError(f"{word} is not in every run: { ({name: len(held) for name, held in found.items()}) }")
 
 
 def test_an_evaluation_is_a_run_with_scores_samples_and_where_they_come_from(tmp_path: Path) -> None:
@@ -40,7 +47,7 @@ def test_an_evaluation_is_a_run_with_scores_samples_and_where_they_come_from(tmp
         harness.evaluate({"eval": settings}, verifier, MODEL, tmp_path, "base")
     made = config(tmp_path)
     track_evaluation(made, "0123abcd", tmp_path / "samples.parquet")
-    ((name, held),) = runs(tmp_path).items()
+    ((name, held),) = runs(tmp_path, "micro_gpqa/no_answer").items()
     assert name == "eval-0123abcd"
     wanted = [
         "micro_math/accuracy",
@@ -61,8 +68,7 @@ def test_the_same_stage_is_the_same_run_and_another_one_is_not(tmp_path: Path) -
     for key, job in (("k1", "rl"), ("k1", "rl"), ("k2", "rl"), ("k1", "sft")):
         with open_tracker(config(tmp_path), key, job) as tracker:
             tracker.log({"step": 1, "length/mean": 3.0})
-    assert set(runs(tmp_path)) == {"rl-k1", "rl-k2", "sft-k1"}
-    assert all(b"length/mean" in held for held in runs(tmp_path).values())
+    assert set(runs(tmp_path, "length/mean")) == {"rl-k1", "rl-k2", "sft-k1"}
 
 
 def test_none_writes_nothing(tmp_path: Path) -> None:

@@ -23,9 +23,10 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from repro.budget import kind_of, last_step, read_by_key
-from repro.config import ConfigError, check_recipes, plain, register, validate
+from repro.config import ConfigError, plain, register
 from repro.store import RESUME, Built, Stage, Store
 from repro.tracking import searches
+from repro.validate import check_recipes, validate
 
 CONF = Path(__file__).parents[2] / "conf"
 NEW, SHARED, STORED, BEGUN, UNKNOWN = "new", "shared", "in the store", "begun", "unknown"

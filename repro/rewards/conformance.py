@@ -227,8 +227,9 @@ def composed_terms(overrides: Sequence[str]) -> tuple[dict[str, Term], int]:
 
     from hydra import compose, initialize_config_dir
 
-    from repro.config import plain, register, validate
+    from repro.config import plain, register
     from repro.rewards.terms import from_config
+    from repro.validate import validate
 
     register()
     with initialize_config_dir(str(Path(__file__).parents[2] / "conf"), version_base="1.3"):

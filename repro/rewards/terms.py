@@ -12,6 +12,7 @@ rewards with its own discount ``gamma``. Imports numpy, nothing heavier.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -57,7 +58,7 @@ class RewardBatch:
 
 
 @dataclass(kw_only=True)
-class Term:
+class Term(ABC):
     """A stream of rewards. ``validate`` raises ValueError (key, value, what is allowed); ``compute`` gives a batch's rewards."""
 
     dense: ClassVar[bool] = False
@@ -67,9 +68,9 @@ class Term:
     def validate(self) -> None:
         between("gamma", self.gamma, 0, 1, open_low=True)
 
+    @abstractmethod
     def compute(self, batch: RewardBatch) -> np.ndarray | list[np.ndarray]:
         """float64 array [batch], or for a dense term one float64 array of the response's length each."""
-        raise NotImplementedError
 
 
 @dataclass(kw_only=True)

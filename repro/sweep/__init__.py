@@ -63,8 +63,8 @@ def quiet_libraries() -> None:
 
 def run_in_sweep(config: DictConfig) -> None:
     """Validate and run one cell in Hydra's output folder."""
-    from repro.config import validate
     from repro.errors import explain
+    from repro.validate import validate
 
     global _exit_code
     hydra = HydraConfig.get()
@@ -146,7 +146,8 @@ class SweepReport(Callback):
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         """Refuse a single run before Hydra makes its folder. (Hydra turns an exception of a callback into a warning; SystemExit passes.)"""
-        from repro.config import ConfigError, validate
+        from repro.config import ConfigError
+        from repro.validate import validate
 
         os.environ.pop(LEDGER, None)
         try:

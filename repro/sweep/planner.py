@@ -12,8 +12,9 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from repro.config import ConfigError, plain, validate
+from repro.config import ConfigError, plain
 from repro.sweep.folder import Cell
+from repro.validate import validate
 
 
 def allocation(config: dict[str, Any]) -> dict[str, int]:

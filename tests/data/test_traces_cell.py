@@ -11,8 +11,9 @@ import pytest
 
 from repro.claims import declared, engine
 from repro.claims.records import Records
-from repro.config import ConfigError, validate
+from repro.config import ConfigError
 from repro.data.traces import QUERIES, load_queries, run
+from repro.validate import validate
 from tests.conftest import repro
 from tests.test_config import composed
 

@@ -11,12 +11,13 @@ import pytest
 
 from repro.claims import guards
 from repro.claims.arms import Arm
-from repro.config import ConfigError, plain, validate
+from repro.config import ConfigError, plain
 from repro.pipeline import arm_key
 from repro.plan.cells import expand
 from repro.plan.workload import Lengths, of_stage
 from repro.rl.budget import FILE, Budget
 from repro.training import MARKER
+from repro.validate import validate
 from tests.conftest import SHRINK
 from tests.forked import forked
 from tests.test_cell import cell_folder, run_and_kill

@@ -13,10 +13,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from repro.config import plain, validate
+from repro.config import plain
 from repro.models.load import build_micro
 from repro.models.tokenizer import build_tokenizer
 from repro.rl import stage
+from repro.validate import validate
 from tests.conftest import SHRINK
 from tests.test_config import composed
 

@@ -6,10 +6,11 @@ import random
 
 import pytest
 
-from repro.config import ConfigError, plain, validate
+from repro.config import ConfigError, plain
 from repro.data.judge import LABELS_SHOWN, MICRO_TEMPLATE, WORDS, example
 from repro.data.world import problems
 from repro.models.tokenizer import vocabulary
+from repro.validate import validate
 from repro.verifiers import Verifier
 from repro.verifiers.choose import make_verifier, needs_micro_judge, wanted
 from repro.verifiers.judge import judge_prompt, parse_fixed
