@@ -1,4 +1,4 @@
-"""Training curves reduced to one declared number a seed: slope, area, final-window mean, collapse.
+"""Training curves reduced to one declared number a seed: slope, area, final-window mean, collapse, correlation of two.
 
 The summary is named in the claim before the runs, so that no checkpoint is picked after looking; each seed's curve is summarised on its
 own and the summaries are compared like any seed means. Differs from plots of mean curves, in which five collapses at five steps look like
@@ -13,7 +13,8 @@ one slow decline.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -87,6 +88,61 @@ def collapsed(curves: np.ndarray, *, window: float = 0.1, share: float = 0.5, fl
     windows = np.lib.stride_tricks.sliding_window_view(y, _width(y, window), axis=1).mean(axis=2)
     best = windows.max(axis=1)
     return (windows[:, -1] < share * best) & (best > floor)
+
+
+def climb_correlation(curves: np.ndarray, beside: np.ndarray, window: float = 0.1) -> np.ndarray:
+    """Pearson correlation of each seed's curve with another of its curves while it climbs: from its lowest window on.
+
+    Args:
+        curves, beside: [seeds, steps], evenly spaced steps.
+        window: width of the stretch whose mean is lowest, as a share of the steps.
+
+    Returns:
+        float64 [seeds], -1 to 1.
+
+    Raises:
+        ValueError: as ``final_mean``, other shapes, or fewer than 3 steps from the lowest window on, or one of the curves constant there.
+    """
+    y, other = _matrix(curves), _matrix(beside)
+    if y.shape != other.shape:
+        raise ValueError(f"two curves of one run need the same steps, got shapes {y.shape} and {other.shape}")
+    width = _width(y, window)
+    lowest = np.lib.stride_tricks.sliding_window_view(y, width, axis=1).mean(axis=2).argmin(axis=1)
+    found = []
+    for first, one, two in zip(lowest, y, other, strict=True):
+        one, two = one[first:], two[first:]
+        if first == y.shape[1] - width or one.size < 3:
+            raise ValueError("no climb: the curve is lowest at its end")
+        if checks.variance(one) == 0 or checks.variance(two) == 0:
+            raise ValueError("no correlation: one of the curves is constant")
+        found.append(float(np.corrcoef(one, two)[0, 1]))
+    return np.array(found)
+
+
+def summary(metric: Mapping[str, Any], steps: np.ndarray, values: np.ndarray, beside: np.ndarray | None = None) -> float:
+    """The summary that a claim's ``metric`` declares, of one seed's curve [steps]; ``beside``: that of ``metric.beside``.
+
+    final: mean of the last window; change: that minus the mean of the first window; spread: standard deviation of the steps around a
+    straight line (a curve that only rises is not unstable); slope: points a step; area: mean height; collapse: 100 if it collapsed, else 0;
+    correlation: ``climb_correlation``. ``metric.reference`` is taken off.
+
+    Raises:
+        ValueError: NaN or infinite, with its step; as the summaries.
+    """
+    for curve in (values, values if beside is None else beside):
+        if not np.isfinite(curve).all():
+            raise ValueError(f"NaN or infinite at step {int(steps[~np.isfinite(curve)][0])}")
+    curve, window = values[None, :], metric["window"]
+    made = {
+        "final": lambda: final_mean(curve, window),
+        "change": lambda: final_mean(curve, window) - final_mean(curve[:, ::-1], window),
+        "slope": lambda: slope(steps, curve),
+        "area": lambda: area(steps, curve),
+        "spread": lambda: np.std(curve - np.polyval(np.polyfit(steps, values, 1), steps), axis=1),
+        "collapse": lambda: 100.0 * collapsed(curve, window=window),
+        "correlation": lambda: climb_correlation(curve, beside[None, :], window),
+    }
+    return float(made[metric["summary"]]()[0]) - metric.get("reference", 0.0)
 
 
 def collapse_share(flags: Sequence[bool], level: float = 0.95) -> tuple[float, Interval]:

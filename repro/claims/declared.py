@@ -10,6 +10,7 @@ refused. conf/claim/H4.2a.yaml explains each key; they are the fields of ``Claim
 from __future__ import annotations
 
 import functools
+import math
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -22,7 +23,7 @@ FOLDER = Path(__file__).parents[2] / "conf" / "claim"
 TESTS = ("welch", "paired", "interaction", "trend", "one_sample")
 DIRECTIONS = ("increase", "decrease", "none")
 KINDS = ("accuracy", "tokens", "truncated", "curve", "traces")
-SUMMARIES = ("final", "change", "slope", "area", "spread", "collapse")
+SUMMARIES = ("final", "change", "slope", "area", "spread", "collapse", "correlation")
 UNITS = {"share": "points", "window": "% of the window", "raw": "as logged"}
 STAGES = ("base", "sft", "rl", "traces")
 SCALES = ("mechanism", "magnitude")
@@ -68,7 +69,9 @@ class Claim:
     def measured(self) -> str:
         """The metric in words."""
         if self.metric["kind"] == "curve":
-            return f"{self.metric['summary']} of training {self.metric['column']} ({self.unit})"
+            beside = f" and {self.metric['beside']}" if "beside" in self.metric else ""
+            off = f" - {self.metric['reference']:g}" if "reference" in self.metric else ""
+            return f"{self.metric['summary']} of training {self.metric['column']}{beside}{off} ({self.unit})"
         if self.metric["kind"] == "traces":
             return "matches per sentence, forum over other documents (log2)"
         names = "+".join(self.metric["benchmarks"])
@@ -129,14 +132,14 @@ def _checked(path: Path, given: dict[str, Any]) -> Claim:
     _one_of(path, "test", given["test"], TESTS)
     _one_of(path, "direction", given["direction"], DIRECTIONS)
     _one_of(path, "scale", given["scale"], SCALES)
-    if isinstance(given["margin"], bool) or not isinstance(given["margin"], (int, float)) or not given["margin"] > 0:
+    if not _number(given["margin"]) or not given["margin"] > 0:
         raise ClaimError(f"{path}: margin must be a number above 0, got {given['margin']!r}")
-    if not isinstance(given["min_seeds"], int) or given["min_seeds"] < 2:
+    if not isinstance(given["min_seeds"], int) or isinstance(given["min_seeds"], bool) or given["min_seeds"] < 2:
         raise ClaimError(f"{path}: min_seeds must be a whole number from 2 on, got {given['min_seeds']!r}")
     arms = _arms(path, given)
     published = given["published"]
     _keys(path, "published.", published, ("effect", "tag", "source"), ("effect", "tag", "source"))
-    if published["effect"] is not None and not isinstance(published["effect"], (int, float)):
+    if published["effect"] is not None and not _number(published["effect"]):
         raise ClaimError(f"{path}: published.effect must be a number or null, got {published['effect']!r}")
     return Claim(**{**given, "arms": arms, "metric": _metric(path, given["metric"]), "margin": float(given["margin"]), "path": path})
 
@@ -154,7 +157,7 @@ def _arms(path: Path, given: dict[str, Any]) -> dict[str, tuple[dict[str, Any], 
             raise ClaimError(f"{path}: arm {name!r} is not in the contrast")
         if not isinstance(query, Mapping) or query.get("stage") not in STAGES:
             raise ClaimError(f"{path}: arm {name!r} needs a stage, one of {', '.join(STAGES)}")
-        if isinstance(weights[name], bool) or not isinstance(weights[name], (int, float)):
+        if not _number(weights[name]):
             raise ClaimError(f"{path}: contrast.{name} must be a number, got {weights[name]!r}")
     wanted = {"welch": 2, "paired": 2, "interaction": 4, "one_sample": 1}.get(given["test"])
     if wanted is not None and len(arms) != wanted:
@@ -172,11 +175,14 @@ def _metric(path: Path, metric: Any) -> dict[str, Any]:
         raise ClaimError(f"{path}: metric needs a kind, one of {', '.join(KINDS)}")
     _one_of(path, "metric.kind", metric["kind"], KINDS)
     if metric["kind"] == "curve":
-        _keys(path, "metric.", metric, ("kind", "column", "summary", "window", "unit"), ("column", "summary", "window", "unit"))
+        needed = ("column", "summary", "window", "unit", *(["beside"] if metric.get("summary") == "correlation" else []))
+        _keys(path, "metric.", metric, ("kind", "reference", *needed), needed)
         _one_of(path, "metric.summary", metric["summary"], SUMMARIES)
         _one_of(path, "metric.unit", metric["unit"], tuple(UNITS))
         if not isinstance(metric["window"], float) or not 0 < metric["window"] <= 1:
             raise ClaimError(f"{path}: metric.window must be a share of the steps, above 0 and at most 1, got {metric['window']!r}")
+        if "reference" in metric and not _number(metric["reference"]):
+            raise ClaimError(f"{path}: metric.reference must be a number, got {metric['reference']!r}")
         return dict(metric)
     if metric["kind"] == "traces":
         _keys(path, "metric.", metric, ("kind",), ())
@@ -198,6 +204,11 @@ def _keys(path: Path, where: str, given: Any, allowed: Sequence[str], needed: Se
     for key in needed:
         if key not in given:
             raise ClaimError(f"{path}: {where}{key} is missing")
+
+
+def _number(value: Any) -> bool:
+    """A finite number; YAML's true and .nan are none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _one_of(path: Path, key: str, given: Any, allowed: Sequence[str]) -> None:

@@ -207,22 +207,31 @@ class Group:
         return found
 
     def _curve(self, metric: Mapping[str, Any], name: str) -> dict[int, float]:
-        column = metric["column"]
+        series = self._logged(metric["column"], name)
+        beside = self._logged(metric["beside"], name) if "beside" in metric else {}
+        scale = {"share": 100.0, "window": 100.0 / self.config["rl"]["max_completion_length"], "raw": 1.0}[metric["unit"]]
+        found = {}
+        for seed, (steps, values) in series.items():
+            try:
+                found[seed] = curves.summary(metric, steps, scale * values, beside[seed][1] if beside else None)
+            except ValueError as error:
+                raise RecordError(f"{name}, seed {seed}, {metric['column']}: {error}") from None
+        return found
+
+    def _logged(self, column: str, name: str) -> dict[int, tuple[np.ndarray, np.ndarray]]:
+        """``curve`` of every seed. Raises RecordError where a seed has no such column."""
         series = self.curve(column)
         missing = sorted(set(self.cells) - set(series))
-        if missing:
-            table = self.cells[missing[0]].metrics()
-            if table is None:
-                store = self.cells[missing[0]].facts["store"]
-                raise RecordError(
-                    f"{name}, seed {missing[0]}: no metrics of its RL stage in {store}; run {self.cells[missing[0]].command} again"
-                )
-            close = difflib.get_close_matches(column, table.column_names, 3, 0.5)
-            raise RecordError(
-                f"{name}, seed {missing[0]}: its RL stage logged no {column}" + (f"; close are {', '.join(close)}" if close else "")
-            )
-        scale = {"share": 100.0, "window": 100.0 / self.config["rl"]["max_completion_length"], "raw": 1.0}[metric["unit"]]
-        return {seed: summary(metric, steps, scale * values, f"{name}, seed {seed}, {column}") for seed, (steps, values) in series.items()}
+        if not missing:
+            return series
+        cell = self.cells[missing[0]]
+        table = cell.metrics()
+        if table is None:
+            raise RecordError(f"{name}, seed {missing[0]}: no metrics of its RL stage in {cell.facts['store']}; run {cell.command} again")
+        close = difflib.get_close_matches(column, table.column_names, 3, 0.5)
+        raise RecordError(
+            f"{name}, seed {missing[0]}: its RL stage logged no {column}" + (f"; close are {', '.join(close)}" if close else "")
+        )
 
 
 def _cut(rows) -> float:
@@ -230,29 +239,6 @@ def _cut(rows) -> float:
     import pyarrow.compute as pc
 
     return float(pc.mean(pc.equal(rows["finish_reason"], "length")).as_py())
-
-
-def summary(metric: Mapping[str, Any], steps: np.ndarray, values: np.ndarray, name: str) -> float:
-    """The declared summary of one seed's curve.
-
-    final: mean of the last window; change: that minus the mean of the first window; spread: standard deviation of the steps around a
-    straight line (a curve that only rises is not unstable); slope: points a step; area: mean height; collapse: 100 if it collapsed, else 0.
-    """
-    if not np.isfinite(values).all():
-        raise RecordError(f"{name}: NaN or infinite at step {int(steps[~np.isfinite(values)][0])}")
-    curve, window = values[None, :], metric["window"]
-    made = {
-        "final": lambda: curves.final_mean(curve, window),
-        "change": lambda: curves.final_mean(curve, window) - curves.final_mean(curve[:, ::-1], window),
-        "slope": lambda: curves.slope(steps, curve),
-        "area": lambda: curves.area(steps, curve),
-        "spread": lambda: np.std(curve - np.polyval(np.polyfit(steps, values, 1), steps), axis=1),
-        "collapse": lambda: 100.0 * curves.collapsed(curve, window=window),
-    }
-    try:
-        return float(made[metric["summary"]]()[0])
-    except ValueError as error:
-        raise RecordError(f"{name}: {error}") from None
 
 
 def check_schema(path: Path) -> None:

@@ -86,9 +86,32 @@ def test_difference_between_arms_swaps_sign():
     assert paired.high - paired.low < independent.high - independent.low
 
 
+def test_correlation_of_the_climb_forgets_the_fall():
+    """Length falls for ten steps with the other curve, then climbs against it; only the climb counts."""
+    length = np.array([[*range(30, 20, -1), *range(20, 40)]], dtype=float)
+    other = np.where(np.arange(30) < 9, length, 100 - length)  # the lowest three steps begin with the tenth
+    assert curves.climb_correlation(length, other, 0.1) == pytest.approx([-1])
+    assert curves.climb_correlation(length, -other, 0.1) == pytest.approx([1])
+    tail = slice(9, 30)
+    noisy = other + RNG(0).normal(0, 5, other.shape)
+    assert curves.climb_correlation(length, noisy, 0.1)[0] == pytest.approx(stats.pearsonr(length[0, tail], noisy[0, tail]).statistic)
+
+
+def test_summary_takes_the_reference_off():
+    metric = {"summary": "final", "window": 0.5, "unit": "raw"}
+    steps, values = np.arange(4.0), np.array([1.0, 2.0, 3.0, 5.0])
+    assert curves.summary(metric, steps, values) == 4
+    assert curves.summary({**metric, "reference": 100.0}, steps, values) == -96
+    with pytest.raises(ValueError, match="NaN or infinite at step 2"):
+        curves.summary({**metric, "summary": "correlation"}, steps, values, np.array([1.0, 2.0, math.nan, 4.0]))
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (lambda: curves.climb_correlation(np.array([[3.0, 2.0, 1.0]]), np.ones((1, 3))), "no climb"),
+        (lambda: curves.climb_correlation(np.array([[1.0, 2.0, 3.0]]), np.ones((1, 3))), "constant"),
+        (lambda: curves.climb_correlation(np.ones((1, 3)), np.ones((1, 4))), "same steps"),
         (lambda: curves.slope([0, 1], np.ones((2, 3))), "2 steps and curves of 3"),
         (lambda: curves.slope([0, 0], np.ones((2, 2))), "steps must rise"),
         (lambda: curves.slope([0, 1], np.ones((2, 2)), since=1), "2 steps from 1 on"),

@@ -22,6 +22,8 @@ from repro.report import summary
 from repro.report.table import leaderboard
 from tests.report import study
 
+CURVE = {"kind": "curve", "column": "kl", "summary": "final", "window": 0.1, "unit": "raw"}
+
 
 def judged(root: Path, **changes) -> Result:
     path = study.claim(root / "claims", **changes)
@@ -160,8 +162,7 @@ def test_metrics_of_claims_are_metrics_of_the_code() -> None:
     from repro.rl import metrics
 
     for claim in declared.load():
-        column = claim.metric.get("column")
-        if column:
+        for column in filter(None, (claim.metric.get("column"), claim.metric.get("beside"))):
             base = column.removesuffix("_per_1k")
             known = base in metrics.__doc__ or base.split("/")[0] in ("keyword", "length", "repetition")
             assert known, f"{claim.id}: {column}"
@@ -181,6 +182,11 @@ def test_metrics_of_claims_are_metrics_of_the_code() -> None:
         ({"metric": {"kind": "accuracy", "benchmarks": ["maths"]}}, "metric.benchmarks must be one of"),
         ({"metric": {"kind": "speed"}}, "metric.kind must be one of"),
         ({"metric": {"kind": "curve", "column": "kl", "summary": "best", "window": 0.1, "unit": "raw"}}, "metric.summary must be one of"),
+        ({"metric": {**CURVE, "summary": "correlation"}}, "metric.beside is missing"),
+        ({"metric": {**CURVE, "beside": "kl"}}, "unknown key metric.beside"),
+        ({"metric": {**CURVE, "reference": "none"}}, "metric.reference must be a number"),
+        ({"margin": float("nan")}, "margin must be a number above 0"),
+        ({"contrast": {"cosine": float("inf"), "classic": -1}}, "contrast.cosine must be a number"),
         ({"test": "interaction"}, "needs 4 arm"),
         ({"direction": "up"}, "direction must be one of"),
         ({"min_seeds": 1}, "min_seeds"),
