@@ -80,9 +80,19 @@ def cosine(
 
 PENALTY, BARE = cosine(), cosine(gammas=(1.0, None))
 QWEN, LLAMA = {"model.role": "qwen_math"}, {"model.role": "llama"}
-JUDGE, FILTERED = {"verifier.name": "judge"}, {"data.name": "web_filtered"}
-UNFILTERED = {"data.name": "filtered_then_web"}
+# Section 5.2: SFT on the two responses a prompt that passed the filter, 115k prompts; RL on the first 30,000 of a set (max_samples).
+AGREEING = {
+    "sft.file": "webinstruct_filtered.parquet",
+    "sft.samples_per_problem": 2,
+    "data.train_size": 115_000,
+    "data.rl.train_size": 30_000,
+}
+JUDGE, FILTERED = {"verifier.name": "judge"}, {"data.name": "web_filtered", "data.rl.file": "webinstruct_filtered.parquet", **AGREEING}
+UNFILTERED = {"data.name": "filtered_then_web", "data.rl.file": "webinstruct.jsonl.gz", **AGREEING}
 PAIRS = [(1.0, 1.0), (1.0, 0.999), (1.0, 0.99), (0.999, 0.999), (0.999, 0.99), (0.99, 0.99)]
+
+KEPT = {"sft.file": None, "sft.teacher.keep": "correct"}  # rejection sampling
+ON_MATH = {"data.rl.file": "math_train_prompts.jsonl.gz"}
 
 # (script or table, experiment) -> what it sets, beside SHARED and Llama on MATH.
 SCRIPTS: dict[tuple[str, str], dict[str, Any]] = {
@@ -114,11 +124,22 @@ SCRIPTS: dict[tuple[str, str], dict[str, Any]] = {
         for kind, sizes in (("long", (32, 64, 128, 192, 256)), ("short", (32, 64, 128, 256)))
         for n in sizes
     },
-    ("table 1 emergent", "cot_source"): {**cosine(gammas=(1.0, 1.0)), **run(4, 4, 1, 9e-6)},
-    ("table 1 constructed", "cot_source"): {"sft.name": "constructed", **cosine(gammas=(1.0, 1.0)), **run(4, 4, 1, 9e-6)},
-    ("table 2 MATH", "noisy_sft"): {**cosine(gammas=(1.0, 1.0)), **run(4, 4, 1, 9e-6)},
-    ("table 2 WebIT", "noisy_sft"): {"data.name": "web_then_math", **cosine(gammas=(1.0, 1.0)), **run(4, 4, 1, 9e-6)},
-    ("table 2 50/50", "noisy_sft"): {"data.name": "math_web", **cosine(gammas=(1.0, 1.0)), **run(4, 4, 1, 9e-6)},
+    # About 200k samples an arm: action-n40 has 217k; of QwQ's responses 59.4 % are right (D-10).
+    ("table 1 emergent", "cot_source"): {"sft.samples_per_problem": 49, **KEPT, **cosine(gammas=(1.0, 1.0)), **run(4, 4, 1, 9e-6)},
+    ("table 1 constructed", "cot_source"): {
+        **{"sft.name": "constructed", "sft.file": "hub:demystify-long-cot/math-train-action-n40", "sft.samples_per_problem": 40},
+        **{**cosine(gammas=(1.0, 1.0)), **run(4, 4, 1, 9e-6)},
+    },
+    # The scores of the first row are table 1's emergent ones. One unfiltered response a web prompt; webit231k-qwq-n1-raw is the model that had RL.
+    ("table 2 MATH", "noisy_sft"): {"sft.samples_per_problem": 49, **KEPT, **cosine(gammas=(1.0, 1.0)), **run(4, 4, 1, 9e-6)},
+    ("table 2 WebIT", "noisy_sft"): {
+        **{"data.name": "web_then_math", "data.file": "webinstruct.jsonl.gz", "data.train_size": 231_000, "sft.samples_per_problem": 1},
+        **{"sft.teacher.keep": "all", **ON_MATH, **cosine(gammas=(1.0, 1.0)), **run(4, 4, 1, 9e-6)},
+    },
+    ("table 2 50/50", "noisy_sft"): {
+        **{"data.name": "math_web", "sft.file": "noisy_sft_mixed.parquet", **ON_MATH},
+        **{**cosine(gammas=(1.0, 1.0)), **run(4, 4, 1, 9e-6)},
+    },
     ("table 15 row 1", "base_rl_behaviours"): {},
     ("table 15 row 1", "length_dip"): {"rl.kl": 0.01},
     ("table 15 row 1", "base_vs_sft_rl"): {"sft.name": "none"},
@@ -150,6 +171,11 @@ CONTROLS = {"spurious_reward", "verifier_noise", "critic_warmup", "loss_aggregat
 
 # Table 6 and the nine SFT scripts (qwq n32 to n256, qwen n32 to n256): (style, N).
 SFT_SCRIPTS = {("long", n) for n in (32, 64, 128, 192, 256)} | {("short", n) for n in (32, 64, 128, 256)}
+# Distillation, appendix E.2.
+TEACHERS = {
+    "long": {"path": "Qwen/QwQ-32B-Preview", "temperature": 1.0, "top_p": 0.95, "max_tokens": 8192, "keep": "correct"},
+    "short": {"path": "Qwen/Qwen2.5-Math-72B-Instruct", "temperature": 0.7, "top_p": 0.95, "max_tokens": 4096, "keep": "correct"},
+}
 SFT = {
     "sft.batch_size": 256,
     "sft.learning_rate": 5e-6,
@@ -161,8 +187,8 @@ SFT = {
     "rl.name": "none",
 }
 # Section 2.5 and E.1; RL from the base is scored greedily.
-EVALUATION = {"temperature": 0.7, "top_p": 0.95, "max_tokens": 16384, "samples": 4}
-GREEDY = {"temperature": 0.0, "max_tokens": 4096, "samples": 1}
+EVALUATION = {"temperature": 0.7, "top_p": 0.95, "max_tokens": 16384, "samples": 4, "samples_by": {"aime2024": 16}}
+GREEDY = {"temperature": 0.0, "max_tokens": 4096, "samples": 1, "samples_by": {"aime2024": 1}}
 
 
 def arms(experiment: str) -> list[dict[str, Any]]:
@@ -202,6 +228,18 @@ def test_sft_scripts() -> None:
     found = arms("sft_scaling")
     assert {(config["sft"]["name"], config["sft"]["samples_per_problem"]) for config in found} == SFT_SCRIPTS and len(found) == 9
     assert not [differing(config, SFT) for config in found if differing(config, SFT)]
+    assert all(config["sft"]["teacher"] | TEACHERS[config["sft"]["name"]] == config["sft"]["teacher"] for config in found)
+
+
+def test_the_optimizer_has_the_defaults_of_the_scripts(tmp_path) -> None:
+    """OpenRLHF's argparse, of SFT and of the actor: what no script sets."""
+    from repro.training import common_arguments
+
+    for section in ("sft", "rl"):
+        made = common_arguments(tmp_path, arms("length_stability")[0][section], 42, 112)
+        assert (made["adam_beta1"], made["adam_beta2"], made["weight_decay"], made["max_grad_norm"]) == (0.9, 0.95, 0.0, 1.0)
+        assert (made["lr_scheduler_type"], made["lr_scheduler_kwargs"]) == ("cosine_with_min_lr", {"min_lr_rate": 0.1})
+        assert made["warmup_steps"] == 4  # 3 % of 112, rounded up
 
 
 @pytest.mark.parametrize("experiment", sorted({name for _, name in SCRIPTS}))

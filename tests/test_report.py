@@ -51,4 +51,5 @@ def test_a_new_marker_takes_no_other_text() -> None:
 def test_figure_index_has_not_drifted() -> None:
     from repro.report import index
 
+    assert {entry["experiment"] for entry in index.entries() if "experiment" in entry} == {p.stem for p in index.EXPERIMENTS.glob("*.yaml")}
     assert (index.RESULTS / "index.md").read_text() == index.markdown(), "run `python -m repro.report.readme`"

@@ -12,7 +12,8 @@ import gzip
 import json
 import random
 import re
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,7 @@ def rows(source: str, split: str = "train") -> Iterator[dict[str, Any]]:
     """Rows of a local file or folder, or ``hub:OWNER/NAME`` by streaming; text files give one row a block between blank lines.
 
     Raises:
-        ConfigError: nothing readable, a line that is no JSON object, a hub that cannot be reached.
+        ConfigError: nothing readable, a damaged file, a line that is no JSON object, a hub that cannot be reached.
     """
     if source.startswith("hub:"):
         from datasets import load_dataset
@@ -75,8 +76,15 @@ def rows(source: str, split: str = "train") -> Iterator[dict[str, Any]]:
             yield from _parquet(path)
             continue
         opened = gzip.open if path.name.endswith(".gz") else open
-        with opened(path, "rt", encoding="utf-8", errors="replace") as lines:
-            yield from _blocks(lines) if ".txt" in path.name else _objects(lines, path)
+        try:
+            if ".txt" in path.name:
+                with opened(path, "rt", encoding="utf-8", errors="replace") as lines:
+                    yield from _blocks(lines)
+            else:
+                with opened(path, "rb") as lines:
+                    yield from _objects(lines, path)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise ConfigError(f"corpus {path}: damaged ({error}); copy it again") from None
 
 
 def _parquet(path: Path) -> Iterator[dict[str, Any]]:
@@ -86,17 +94,20 @@ def _parquet(path: Path) -> Iterator[dict[str, Any]]:
     try:
         for batch in pq.ParquetFile(path).iter_batches(batch_size=512):
             yield from batch.to_pylist()
-    except pa.ArrowInvalid as error:
-        raise ConfigError(f"corpus {path}: not Parquet ({str(error).splitlines()[0][:150]}); copy it again") from None
+    except (pa.ArrowException, OSError) as error:  # a damaged page is an OSError of several lines
+        raise ConfigError(f"corpus {path}: cannot be read as Parquet ({str(error).splitlines()[0][:150]}); copy it again") from None
 
 
-def _objects(lines: Any, path: Path) -> Iterator[dict[str, Any]]:
+def _objects(lines: Iterable[bytes], path: Path) -> Iterator[dict[str, Any]]:
+    """Rows of JSONL; what is not UTF-8 is refused, since such rows are also trained on."""
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
-        except ValueError:
+        except UnicodeDecodeError as error:
+            raise ConfigError(f"corpus {path}, line {number}: not UTF-8 (byte {error.object[error.start]:#x}); convert the file") from None
+        except (ValueError, RecursionError):
             row = None
         if not isinstance(row, dict):
             raise ConfigError(f"corpus {path}, line {number}: not a JSON object; one object a line")

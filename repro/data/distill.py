@@ -77,7 +77,7 @@ def make_teacher(teacher: dict[str, Any]) -> Teacher:
             from repro.data.actions import SHOWN
 
             room += SHOWN
-        found = EngineTeacher(resolve(teacher["path"], teacher["revision"]), teacher["engine"], room)
+        found = EngineTeacher(resolve(teacher["path"], teacher["revision"], "the teacher's path"), teacher["engine"], room)
     if teacher["method"] == "actions":
         from repro.data.action_teacher import ActionTeacher
 

@@ -6,18 +6,25 @@ iterator, so sets that do not fit into memory stream. A finite source that runs 
 
     mixture = Mixture({"math": rows, "web": lines}, {"math": 0.5, "web": 0.5})
     name, item = next(iter(mixture))
+    python -m repro.data.mixture math/kept.parquet=0.5 web/kept.parquet=0.5 out=mixed.parquet      # of sets for SFT; --help
 """
 
 from __future__ import annotations
 
+import json
+import logging
 import math
-from collections.abc import Callable, Iterator, Mapping
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from repro.config import ConfigError
 
 MEASURES = ("samples", "tokens")
+ROWS = 512  # held at once before they are written
 Source = Callable[[int], Iterator[Any]]  # start position -> items from there on
 
 
@@ -85,3 +92,85 @@ class Mixture:
             self.positions[name] += 1
             self.drawn[name] += 1 if self.size is None else max(1, self.size(item))
             yield name, item
+
+
+HELP = """python -m repro.data.mixture SET=WEIGHT [SET=WEIGHT ...] out=FILE.parquet [key=value ...]
+
+Mixes sets of prompts with responses (JSONL, Parquet, hub:OWNER/NAME), one row after the other, by weights that sum to 1, and writes what
+sft.file reads. Ends where a set runs out. Sets stream, so they need not fit into memory.
+
+  out        Parquet file: messages, source; the weights and counts in its metadata
+  by         samples, tokens (of the responses); samples
+  tokenizer  folder or hub name of the checkpoint whose tokens count, with by=tokens
+  size       rows at most; as many as there are
+
+Exit code: 0, or 2 for input that has to be mended, with one line that says how."""
+
+
+def write(weights: Mapping[str, float], out: Path, size: int | None = None, count: Callable[[str], int] | None = None) -> dict[str, int]:
+    """Mix the sets (``repro.data.sets``) that ``weights`` names into a Parquet file, there whole or not at all; returns rows by set.
+
+    Args:
+        count: tokens of a response, to mix by tokens; None: by samples.
+
+    Raises:
+        ConfigError: weights that do not sum to 1, a set that cannot be read.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from repro.data.sets import located, pairs
+    from repro.data.teacher import messages
+
+    turn = pa.struct([("role", pa.string()), ("content", pa.string())])
+    schema = pa.schema([("messages", pa.list_(turn)), ("source", pa.string())])
+    sources = {name: (lambda start, name=name: islice(pairs(name), start, None)) for name in weights if located(name)}
+    mixture = Mixture(sources, weights, None if count is None else lambda pair: count(pair.response))
+    mixed = iter(mixture) if size is None else islice(mixture, size)
+    rows = ({"messages": [*messages(p.prompt), {"role": "assistant", "content": p.response}], "source": name} for name, p in mixed)
+    draft = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    try:
+        with pq.ParquetWriter(draft, schema, compression="zstd") as file:
+            while batch := list(islice(rows, ROWS)):
+                file.write_table(pa.Table.from_pylist(batch, schema=schema))
+            facts = {"weights": dict(weights), "by": MEASURES[count is not None], **mixture.state()}
+            file.add_key_value_metadata({"provenance": json.dumps(facts)})
+        os.replace(draft, out)
+    finally:
+        draft.unlink(missing_ok=True)
+    return mixture.positions
+
+
+def main(arguments: Sequence[str]) -> int:
+    from evals.__main__ import choice, pairs, real, whole
+    from repro.models.load import load_tokenizer, resolve
+
+    if not arguments or "--help" in arguments or "-h" in arguments:
+        print(HELP)
+        return 0
+    keys = ("out", "by", "tokenizer", "size")
+    try:
+        given = pairs([a for a in arguments if a.split("=", 1)[0] in keys], keys)
+        weights: dict[str, float] = {}
+        for name, _, weight in (a.rpartition("=") for a in arguments if a.split("=", 1)[0] not in keys):
+            if not name or name in weights:
+                raise ConfigError(f"{name or weight!r}: give every set once, as SET=WEIGHT (--help)")
+            weights[name] = real(name, weight, 0, 1)
+        check_weights(weights, "the sets")
+        if "out" not in given or (choice("by", given.get("by", "samples"), MEASURES) == "tokens") != ("tokenizer" in given):
+            raise ConfigError("out is needed, and tokenizer with by=tokens and only then (--help)")
+        count = None
+        if "tokenizer" in given:
+            tokenizer = load_tokenizer(resolve(given["tokenizer"], None, "tokenizer"))
+            count = lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"])  # noqa: E731
+        made = write(weights, Path(given["out"]), whole("size", given["size"]) if "size" in given else None, count)
+    except (ConfigError, OSError) as error:
+        print(f"repro.data.mixture: {error}", file=sys.stderr)
+        return 2
+    print(f"{', '.join(f'{n:,} of {name}' for name, n in made.items())}: {given['out']}")
+    return 0
+
+
+if __name__ == "__main__":
+    logging.basicConfig(level=logging.ERROR)
+    sys.exit(main(sys.argv[1:]))

@@ -27,7 +27,7 @@ from repro.data.teacher import Completion, Teacher
 from repro.progress import Progress
 
 log = logging.getLogger(__name__)
-VERSION = 1  # of what is written; part of the stage's key
+VERSION = 2  # of what is written; part of the stage's key
 KEEP = ("correct", "all")
 
 
@@ -57,7 +57,8 @@ def distill(
     """Ask, score, write; returns the facts of counts.json.
 
     Args:
-        tasks: ids are distinct. n: candidates a prompt. sampling: temperature, top_p, max_tokens.
+        tasks: ids are distinct; of equal prompts the first one counts, else its candidates were trained on and counted twice.
+        n: candidates a prompt. sampling: temperature, top_p, max_tokens.
         keep: ``correct``, or ``all`` (unfiltered sets, section 5.1: nothing is scored).
         journal: where completions are kept; OUT/journal.jsonl by default. facts: more for counts.json and the Parquet metadata.
 
@@ -65,6 +66,7 @@ def distill(
         ConfigError: no tasks, an id twice, a prompt without a usable answer. EndpointError: the endpoint; what came is kept.
     """
     _check_tasks(tasks, verifier, keep)
+    tasks, repeated = _distinct(tasks)
     out.mkdir(parents=True, exist_ok=True)
     counts = Counts(n)
     with Journal(journal or out / "journal.jsonl") as said:
@@ -98,7 +100,7 @@ def distill(
                 for row in rows:
                     writers["kept" if row.pop("kept") else "rejected"].add({**row, **origin})
                 bar.update(1)
-    found |= {"prompts": counts.prompts, "counts": {str(size): c for size, c in counts.by_n.items()}}
+    found |= {"prompts": counts.prompts, "prompts_repeated": repeated, "counts": {str(size): c for size, c in counts.by_n.items()}}
     if n > 1 and sampling["temperature"] > 0 and counts.alike == counts.prompts:
         found["warning"] = (
             f"all {n} candidates of every prompt are alike although temperature={sampling['temperature']:g}: "
@@ -132,6 +134,17 @@ def _check_tasks(tasks: Sequence[Task], verifier: Any, keep: str) -> None:
                 verifier.check_gold(task.gold, task=task.task, question_id=task.id)
             except GoldError as error:
                 raise ConfigError(f"{error}; give every prompt an answer, or keep=all for an unfiltered set") from None
+
+
+def _distinct(tasks: Sequence[Task]) -> tuple[list[Task], int]:
+    """The first task of every prompt, and how many were left out."""
+    first: dict[str, Task] = {}
+    other = 0
+    for task in tasks:
+        other += first.setdefault(task.prompt, task).gold != task.gold
+    if repeated := len(tasks) - len(first):
+        log.warning("distill: %d prompts occur before and are left out, %d of them with another answer", repeated, other)
+    return list(first.values()), repeated
 
 
 def _scored(task: Task, completions: Sequence[Completion], verifier: Any, keep: str) -> list[dict[str, Any]]:

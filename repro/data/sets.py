@@ -1,8 +1,9 @@
 """Prompts with responses from a file or the hub: what SFT imitates where the chains are not the micro world's own.
 
-Our distilled Parquet, the authors' released sets (``demystify-long-cot/...`` on the hub, one ``messages`` column, as their SFT scripts read it)
-and anybody's JSONL. The name of a released set says how many candidates a prompt were sampled (``...-n128``); a set with more responses to a
-prompt than that is not what its name says. That is how the set called qwq-rs-n128, which has as many rows as n192 (D-23), shows.
+Our distilled Parquet, what the WebInstruct pipeline kept (a row's ``responses``), the authors' released sets (``demystify-long-cot/...`` on
+the hub, one ``messages`` column, as their SFT scripts read it) and anybody's JSONL. The name of a released set says how many candidates a
+prompt were sampled (``...-n128``); a set with more responses to a prompt than that is not what its name says. That is how the set called
+qwq-rs-n128, which has as many rows as n192 (D-23), shows.
 
     python -m repro.data.sets hub:demystify-long-cot/math-train-qwq-rs-n128 hub:demystify-long-cot/math-train-qwq-rs-n192
     python -m repro sft=long rl=none sft.file=mine.parquet model.path=...          # one cell that trains on a set
@@ -101,7 +102,9 @@ def _unknown(row: dict[str, Any], source: str, index: int, wanted: str) -> str:
 
 
 def pairs(source: str) -> Iterator[Pair]:
-    """Every row's prompt and response. A bare ``problem`` or ``question`` gets the usual instruction; a ``prompt`` is taken as it stands.
+    """Every row's prompt and response, or its ``responses`` one by one.
+
+    A bare ``problem`` or ``question`` gets the usual instruction; a ``prompt`` is taken as it stands.
 
     Raises:
         ConfigError: nothing to read, unknown columns, an empty prompt or response.
@@ -118,12 +121,16 @@ def pairs(source: str) -> Iterator[Pair]:
             response: str | None = talk[-1]["content"]
         else:
             prompt, response = _column(row, PROMPTS) or "", _column(row, RESPONSES)
+            several = row.get("responses")
             if not prompt:
                 raise ConfigError(_unknown(row, source, index, f"{', '.join((*TALKS, *PROMPTS))} with the prompt"))
-            if response is None:
-                raise ConfigError(_unknown(row, source, index, f"{', '.join(RESPONSES)} with the response"))
             if not isinstance(row.get("prompt"), str) and INSTRUCTION not in prompt:
                 prompt = f"{prompt}\n{INSTRUCTION}"
+            if response is None and isinstance(several, list) and all(isinstance(text, str) for text in several):
+                yield from (Pair(prompt, text) for text in several if text.strip())
+                continue
+            if response is None:
+                raise ConfigError(_unknown(row, source, index, f"{', '.join(RESPONSES)} with the response"))
         if not response.strip():
             raise ConfigError(f"{source!r}, row {index + 1}: the response is empty; leave such rows out")
         yield Pair(prompt, response)

@@ -14,6 +14,7 @@ from repro.config import ConfigError, own_chains
 from repro.store import FULL_HASH_LIMIT, Built, Stage, Store, file_hash, fingerprint
 
 log = logging.getLogger(__name__)
+JOURNALS = 1  # of the journals' names: what a teacher said outlives versions of what is made of it
 
 
 def obtain(config: dict[str, Any], store: Store, machine: dict[str, Any], verifier: Any) -> tuple[str | None, dict[str, str], Built | None]:
@@ -39,7 +40,7 @@ def obtain(config: dict[str, Any], store: Store, machine: dict[str, Any], verifi
     facts = {"teacher": distill.identity(teacher), "data": identified(config["data"])}
     if teacher["path"]:
         facts |= {"engine": teacher["engine"], **machine}
-    journal = store.root / ".teachers" / f"{Stage('sft_data', facts, {}, rejection.VERSION).key}.jsonl"
+    journal = store.root / ".teachers" / f"{Stage('sft_data', facts, {}, JOURNALS).key}.jsonl"
     read = {**facts, "n": sft["samples_per_problem"], "verifier": verifier.version}
     stage = Stage("sft_data", read, {}, rejection.VERSION)
 

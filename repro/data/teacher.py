@@ -110,8 +110,8 @@ class EngineTeacher:
     """A checkpoint in this process.
 
     Args:
-        path: folder of the checkpoint. engine: ``transformers`` or ``vllm``. max_length: longest prompt + completion, tokens; what the
-            checkpoint's context cannot hold is less (Qwen2.5-Math-72B-Instruct: 4,096), and vLLM cuts a completion there.
+        path: folder of the checkpoint. engine: ``transformers`` or ``vllm``. max_length: longest prompt + completion, tokens, or the
+            checkpoint's context where that is less (Qwen2.5-Math-72B-Instruct: 4,096). A completion is cut there.
         name: for records and journals; the path by default.
     """
 
@@ -137,10 +137,15 @@ class EngineTeacher:
                     "leave it out, or raise max_prompt if the model's context allows"
                 )
             keys = [sample_key(prompts[prompt], sample, seed) for prompt, sample in batch]
-            settings = {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p}
+            most = min(max_tokens, self.max_length - min(map(len, ids.values())))
+            settings = {"max_tokens": most, "temperature": temperature, "top_p": top_p}
             found = self.engine.complete([ids[prompt] for prompt, _ in batch], keys, **settings)
             for (prompt, sample), done in zip(batch, found, strict=True):
-                yield Completion(prompt, sample, done.text, len(ids[prompt]), len(done.tokens), done.finish)
+                text, tokens, finish = done.text, done.tokens, done.finish
+                if len(tokens) > (room := self.max_length - len(ids[prompt])):  # a shorter prompt of the batch had more
+                    tokens, finish = tokens[:room], "length"
+                    text = self.tokenizer.decode(tokens, skip_special_tokens=True)
+                yield Completion(prompt, sample, text, len(ids[prompt]), len(tokens), finish)
 
     def _encode(self, prompt: Prompt) -> list[int]:
         return self.tokenizer.apply_chat_template(messages(prompt), add_generation_prompt=True, tokenize=True, return_dict=False)

@@ -151,12 +151,14 @@ def main() -> None:
     parser.add_argument("--teacher", nargs=2, metavar=("URL", "MODEL"), required=True, help="endpoint of the teacher")
     parser.add_argument("--question", default="question", help="column")
     parser.add_argument("--solution", default="answer", help="column")
-    parser.add_argument("--limit", type=int, help="rows to read")
+    parser.add_argument("--limit", type=int, help="rows to read; all")
     parser.add_argument("--seed", type=int, default=0, help="of the teacher's sampling")
     parser.add_argument("--key-env", help="environment variable with the endpoints' key")
     parser.add_argument("--timeout", type=float, default=600.0, help="seconds for one response")
     options = parser.parse_args()
     try:
+        if options.limit is not None and options.limit < 1:
+            raise ConfigError(f"--limit {options.limit}: at least 1")
         asked = (options.extractor, options.teacher)
         models = [EndpointTeacher(ChatClient(url, name, options.key_env, timeout=options.timeout)) for url, name in asked]
         found = load(options.source, options.question, options.solution, options.limit)

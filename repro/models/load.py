@@ -52,8 +52,8 @@ def reach_hub() -> None:
         socket.create_connection((hub.hostname, hub.port or 443), timeout=5).close()
 
 
-def resolve(path: str, revision: str | None) -> Path:
-    """The local folder of a checkpoint, downloaded from the hub if ``path`` is no folder.
+def resolve(path: str, revision: str | None, key: str = "model.path") -> Path:
+    """The local folder of a checkpoint, downloaded from the hub if ``path`` is no folder. ``key``: names it in messages.
 
     Raises:
         ConfigError: neither a folder, nor cached, nor to be had from the hub.
@@ -74,7 +74,7 @@ def resolve(path: str, revision: str | None) -> Path:
     except (OSError, HfHubHTTPError, HFValidationError) as error:
         reason = str(error).strip().splitlines()[0]
         where = "it is no folder, not in the Hugging Face cache, and cannot be had from the hub"
-        raise ConfigError(f"model.path={path!r}: {where} ({reason}); give the folder of a checkpoint") from None
+        raise ConfigError(f"{key}={path!r}: {where} ({reason}); give the folder of a checkpoint") from None
 
 
 def _first_line(error: Exception) -> str:

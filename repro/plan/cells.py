@@ -306,7 +306,8 @@ def _with_keys(config: dict[str, Any], stages: list[Planned]) -> list[Planned]:
     class DryCell(Cell):
         def __init__(self) -> None:
             self.config, self.store = config, _DryStore(config["paths"]["store"])
-            self.done, self.evaluations, self.warnings, self.contamination, self.found = [], [], [], {}, None
+            self.done, self.evaluations, self.warnings, self.contamination = [], [], [], {}
+            self.found = self.spent = None
             self.verifier = Verifier()
 
         def rl(self, *inputs: Any) -> Built:

@@ -1,4 +1,4 @@
-"""Index of the paper's figures and tables: what makes the counterpart of each here, what it costs, and how far it is.
+"""Index of the paper's figures and tables, and of what stands for none: what makes the counterpart here, what it costs, and how far it is.
 
 Differs from a hand-kept list in that only the paper's side is written down (figures.yaml): the command is an experiment that exists or a
 dash, the cost is that of a run (results/costs.json), and the status comes from the committed results and verdicts.
@@ -22,6 +22,7 @@ from repro.claims import declared
 HERE = Path(__file__).parent
 RESULTS = HERE / "results"
 EXPERIMENTS = HERE.parents[1] / "conf" / "experiment"
+WHOLE = "whole set"  # of costs.json: one seed of all experiments, every stage counted once
 HEADINGS = ("paper", "section", "shows", "command", "cost", "status")
 
 
@@ -91,9 +92,22 @@ def markdown(results: Path = RESULTS) -> str:
     """The table, and what cost and status say."""
     rows = [cells(entry, results) for entry in entries()]
     lines = ["| " + " | ".join(HEADINGS) + " |", "|" + "---|" * len(HEADINGS), *("| " + " | ".join(row) + " |" for row in rows)]
-    measured = {(c.get("machine", ""), str(c.get("commit", ""))[:10]) for c in costs(results).values()}
-    of = "".join(f" Costs: {machine}, commit {commit}." for machine, commit in sorted(measured))
-    return "\n".join([*lines, "", f"Cost and status are those of the micro scale; claims are verdicts at proxy scale.{of}"]) + "\n"
+    said = "Cost and status are those of the micro scale, of one seed on one core; claims are verdicts at proxy scale."
+    return "\n".join([*lines, "", f"{said}{total(costs(results))}"]) + "\n"
+
+
+def total(measured: dict[str, Any]) -> str:
+    """What all experiments cost together, and on which machines and commits that was measured; empty where nothing was."""
+    each = [row for name, row in measured.items() if name != WHOLE]
+    if not each:
+        return ""
+    minutes = sum(row["seconds"] for row in each) / 60
+    text = f" The {len(each)} measured: {sum(row['cells'] for row in each)} cells, {minutes:.0f} min if each starts from nothing"
+    if whole := measured.get(WHOLE):
+        text += f"; one after the other in one store, where equal stages are built once, {whole['seconds'] / 60:.0f} min"
+    machines, commits = ({row[key] for row in measured.values()} for key in ("machine", "commit"))
+    words = sorted({commit for several in commits for commit in several.split()})
+    return f"{text}. {'; '.join(sorted(machines))}; commit{'s' if len(words) > 1 else ''} {', '.join(words)}."
 
 
 def write(results: Path = RESULTS) -> Path:

@@ -75,6 +75,19 @@ def test_right_answers_are_kept_with_exact_counts_for_every_n(tmp_path: Path) ->
     assert facts == json.loads((tmp_path / "counts.json").read_text()) and facts["n"] == 6
 
 
+def test_a_prompt_that_occurs_twice_counts_once(tmp_path: Path, caplog) -> None:
+    """Its candidates are sampled once, so they must be trained on and counted once."""
+    twice = [*tasks(), *(Task(f"{t.id}-again", t.prompt, "0" if i else t.gold) for i, t in enumerate(tasks()[:3]))]
+    teacher = Erring()
+    with Verifier() as verifier:
+        made = distill(twice, teacher, 2, SAMPLING, 7, tmp_path / "twice", verifier=verifier)
+        alone = distill(tasks(), Erring(), 2, SAMPLING, 7, tmp_path / "once", verifier=verifier)
+    assert made["counts"] == alone["counts"] and teacher.asked == 80 and made["prompts_repeated"] == 3
+    assert "3 prompts occur before and are left out, 2 of them with another answer" in caplog.text
+    one, two = (pq.read_table(tmp_path / name / "kept.parquet").to_pylist() for name in ("twice", "once"))
+    assert one == two
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.lists(st.tuples(st.booleans(), st.none() | st.integers(0, 9), st.booleans()), min_size=9, max_size=9), max_size=5))
 def test_counts_of_n_are_those_of_the_first_n(prompts) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -120,3 +122,76 @@ def test_sft_mixes_by_tokens() -> None:
     assert len(columns["input_ids"]) == 64
     by_samples, _ = examples({**DATA, "train_size": 64, "rl": None}, "long", 1, tokenizer, 400)
     assert columns != by_samples
+
+
+def sets_of(folder: Path) -> None:
+    """Sets of three shapes: ours, responses in a list, conversations."""
+    lines = {
+        "math.jsonl": [{"prompt": f"m{i}", "response": "a b c d"} for i in range(40)],
+        "web.jsonl": [{"problem": f"w{i}", "answer": "1", "responses": ["e", "f g"]} for i in range(30)],
+        "chat.jsonl": [{"messages": [{"role": "user", "content": f"c{i}"}, {"role": "assistant", "content": "h"}]} for i in range(5)],
+    }
+    for name, rows in lines.items():
+        (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def mix(*arguments: str) -> int:
+    from repro.data.mixture import main
+
+    return main(arguments)
+
+
+def test_sets_are_mixed_into_one_that_sft_reads(tmp_path: Path, monkeypatch, capsys) -> None:
+    from repro.data.sets import pairs
+
+    monkeypatch.chdir(tmp_path)
+    sets_of(tmp_path)
+    assert mix("math.jsonl=0.25", "web.jsonl=0.5", "chat.jsonl=0.25", "out=mixed.parquet") == 0
+    rows = pq.read_table("mixed.parquet").to_pylist()
+    assert [r["source"] for r in rows].count("web.jsonl") == 11 and len(rows) == 22  # where a sixth conversation is due
+    found = list(pairs("mixed.parquet"))
+    assert [p.response for p in found if str(p.prompt).startswith("w")] == ["e", "f g"] * 5 + ["e"] and {type(p.prompt) for p in found} == {str}
+    facts = json.loads(pq.read_metadata("mixed.parquet").metadata[b"provenance"])
+    assert facts["positions"] == {"math.jsonl": 6, "web.jsonl": 11, "chat.jsonl": 5} and facts["by"] == "samples"
+    first = Path("mixed.parquet").read_bytes()
+    assert (
+        mix("math.jsonl=0.25", "web.jsonl=0.5", "chat.jsonl=0.25", "out=mixed.parquet") == 0 and Path("mixed.parquet").read_bytes() == first
+    )
+    assert "11 of web.jsonl" in capsys.readouterr().out
+    assert mix("math.jsonl=0.5", "web.jsonl=0.5", "out=few.parquet", "size=7") == 0 and pq.read_metadata("few.parquet").num_rows == 7
+
+
+def test_sets_are_mixed_by_tokens(tmp_path: Path, monkeypatch) -> None:
+    from repro.models.base import HERE
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "long.jsonl").write_text("".join(json.dumps({"prompt": f"l{i}", "response": "1 2 3 4 5 6"}) + "\n" for i in range(30)))
+    (tmp_path / "short.jsonl").write_text("".join(json.dumps({"prompt": f"s{i}", "response": "1 2"}) + "\n" for i in range(30)))
+    assert mix("long.jsonl=0.5", "short.jsonl=0.5", "out=m.parquet", "by=tokens", f"tokenizer={HERE / 'llama' / 'model'}") == 0
+    sources = pq.read_table("m.parquet")["source"].to_pylist()
+    assert (sources.count("long.jsonl"), sources.count("short.jsonl")) == (11, 30)  # the next is a short one
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["math.jsonl=0.5", "web.jsonl=0.4", "out=x.parquet"], "sum to 0.9"),
+        (["math.jsonl=0.5", "nowhere.jsonl=0.5", "out=x.parquet"], "nowhere.jsonl': no such file"),
+        (["math.jsonl=0.5", "math.jsonl=0.5", "out=x.parquet"], "give every set once"),
+        (["math.jsonl=half", "web.jsonl=0.5", "out=x.parquet"], "math.jsonl=half: a number from 0 to 1"),
+        (["math.jsonl=0.5", "web.jsonl=0.5"], "out is needed"),
+        (["out=x.parquet"], "is empty"),
+        (["math.jsonl=0.5", "web.jsonl=0.5", "out=x.parquet", "by=tokens"], "tokenizer with by=tokens"),
+        (["math.jsonl=0.5", "web.jsonl=0.5", "out=x.parquet", "size=-1"], "size=-1"),
+        (["math.jsonl=0.5", "bad.jsonl=0.5", "out=x.parquet"], "'bad.jsonl', row 1: no text column"),
+        (["math.jsonl=0.5", "web.jsonl=0.5", "out=nowhere/x.parquet"], "nowhere"),
+    ],
+)
+def test_sets_that_cannot_be_mixed_are_one_line(arguments: list[str], words: str, tmp_path: Path, monkeypatch, capsys) -> None:
+    monkeypatch.chdir(tmp_path)
+    sets_of(tmp_path)
+    (tmp_path / "bad.jsonl").write_text('{"text": "x"}\n')
+    assert mix(*arguments) == 2
+    said = capsys.readouterr().err
+    assert words in said and said.count("\n") == 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["bad.jsonl", "chat.jsonl", "math.jsonl", "web.jsonl"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import subprocess
+import sys
 import threading
 import time
 import uuid
@@ -22,9 +24,12 @@ SAMPLING = {"temperature": 1.0, "top_p": 0.95, "max_tokens": 16}
 
 
 class Endpoint:
-    """Serves what ``answer(body)`` returns: a dict (the reply), a number (a status) or bytes; keeps every body."""
+    """Serves what ``answer(body)`` returns: a dict (the reply), a number (a status) or bytes; keeps every body.
 
-    def __init__(self, answer):
+    trickle: instead, a reply of one byte now and then until it is set.
+    """
+
+    def __init__(self, answer, trickle: threading.Event | None = None):
         self.bodies: list[dict] = []
         outer = self
 
@@ -32,6 +37,13 @@ class Endpoint:
             def do_POST(self):
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 outer.bodies.append(body)
+                if trickle is not None:
+                    self.send_response(200)
+                    self.end_headers()
+                    with contextlib.suppress(OSError):  # the client went away
+                        while not trickle.wait(0.02):
+                            self.wfile.write(b" ")
+                    return
                 found = answer(body)
                 status = found if isinstance(found, int) else 200
                 data = (
@@ -149,12 +161,46 @@ def test_an_iterable_that_fails_fails_the_call():
         list(ChatClient(server.url, "m", concurrency=1, timeout=5).ask(bodies()))
 
 
-def test_a_slow_endpoint_ends_the_run_in_time():
-    with Endpoint(lambda body: time.sleep(30) or echo(body)) as server:
-        start = time.monotonic()
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("trickle", [False, True])
+def test_an_endpoint_that_hangs_or_never_ends_its_reply_ends_the_run(trickle):
+    """It is asked 50 prompts and has an hour for each: only the client's own timeout ends this."""
+    ended = threading.Event()
+
+    def answer(body):
+        ended.wait(3600)
+        return echo(body)
+
+    with Endpoint(answer, trickle=ended if trickle else None) as server:
         with pytest.raises(EndpointError, match=r"no answer within 0\.2 s.*raise the timeout"):
             list(server.teacher(timeout=0.2).generate(["a"] * 50, **SAMPLING, seed=0))
-        assert time.monotonic() - start < 5
+        ended.set()
+
+
+def test_an_endpoint_that_sends_without_end_is_cut_off():
+    with Endpoint(lambda body: b" " * 5_000_000) as server, pytest.raises(EndpointError, match="more than 4000000 bytes"):
+        list(server.teacher(retries=0).generate(["a"], **SAMPLING, seed=0))
+
+
+def test_a_full_disk_stops_with_what_is_whole(tmp_path):
+    """A journal that may not grow further: the error is the system's, the next run drops the torn line and asks for the rest."""
+    path = tmp_path / "j.jsonl"
+    script = f"""
+import pathlib, resource
+from repro.data.journal import Journal
+from tests.data.test_teacher import SAMPLING, Counting
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+with Journal(pathlib.Path({str(path)!r})) as journal:
+    journal.ask(Counting(), [f"p{{i}}" for i in range(50)], 1, SAMPLING, 0)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and "OSError: [Errno 27]" in done.stderr.splitlines()[-1]
+    assert path.stat().st_size == 1000 and not path.read_bytes().endswith(b"\n")
+    kept = path.read_bytes().count(b"\n")
+    teacher = Counting()
+    with Journal(path) as journal:
+        journal.ask(teacher, [f"p{i}" for i in range(50)], 1, SAMPLING, 0)
+    assert kept > 0 and len(teacher.asked) == 50 - kept
 
 
 class Counting:
@@ -237,5 +283,11 @@ def test_a_checkpoint_teaches_the_same_whole_or_in_parts(checkpoint):
         assert completion.prompt_tokens == 10 and completion.finish_reason in ("stop", "length")
         assert completion.completion_tokens == len(ids) + (completion.finish_reason == "stop")
     assert {c.text for c in teacher.generate(prompts, 3, **sampling, seed=2)} != {c.text for c in whole.values()}
+    short = EngineTeacher(checkpoint, max_length=20)  # a context that the answers do not fit into
+    for completion in short.generate([*prompts, f"{prompts[0]} A1"], 2, **{**sampling, "max_tokens": 10**9}, seed=1):
+        assert completion.prompt_tokens + completion.completion_tokens <= 20
+        assert completion.finish_reason == "length" or completion.prompt_tokens + completion.completion_tokens <= 20
+        if completion.prompt < 2:
+            assert whole[completion.prompt, completion.sample].text.startswith(completion.text)
     with pytest.raises(ConfigError, match="leaves no room for an answer"):
         list(teacher.generate(["find x " * 300], **sampling, seed=0))

@@ -81,6 +81,11 @@ def test_keys_say_the_same_as_identities(tmp_path):
     assert not list(tmp_path.iterdir())  # nothing was made
 
 
+@pytest.mark.parametrize("name", ["sft_scaling", "pretraining_traces"])
+def test_cells_without_rl_have_keys(name):
+    assert all(stage.key and stage.status == NEW for _, stage in look_up(expand([f"+experiment={name}", "seed=0"])).unique())
+
+
 def test_command_line_sweeps():
     plan = expand(["+experiment=reward_design", "seed=range(2)", "reward=classic"])
     assert [cell.config["seed"] for cell in plan.cells] == [0, 1]

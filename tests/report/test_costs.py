@@ -32,6 +32,8 @@ def test_costs(tmp_path: Path) -> None:
     found = costs(tmp_path / "sweeps")
     assert found["one"] == {"cells": 2, "seconds": 17, "commit": "0123456789", "machine": "made up, 2 cores"}
     assert found["two"]["seconds"] == 2 and "three" not in found
+    assert costs(tmp_path / "sweeps", ["one", "two"])["whole set"] == found["one"] | {"cells": 3}  # the base once
+    assert "whole set" not in costs(tmp_path / "sweeps", ["one", "two", "three"])
     with pytest.raises(FileNotFoundError, match="no finished cell"):
         costs(tmp_path / "nowhere")
     (tmp_path / "store" / "rl-a" / "manifest.json").unlink()
