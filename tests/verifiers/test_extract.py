@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -100,9 +98,8 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
+@pytest.mark.timeout(120)  # a quadratic pattern would take minutes
 def test_hostile_output_takes_linear_time(name: str) -> None:
-    """A quadratic pattern would take minutes; the limit is generous for a busy machine."""
-    start = time.perf_counter()
     for task in ("math", "letter"):
-        extract(HOSTILE[name], task=task)
-    assert time.perf_counter() - start < 5
+        found = extract(HOSTILE[name], task=task)
+        assert found.answer is None or HOSTILE[name][found.start : found.end] == found.answer

@@ -249,10 +249,9 @@ def test_request_key_and_order(monkeypatch):
 
 def test_one_failure_ends_the_batch():
     with Server(400) as server:
-        start = time.perf_counter()
         with pytest.raises(JudgeError, match="HTTP 400"):
             backend(server.url, concurrency=2).complete([f"p{i}" for i in range(200)])
-        assert len(server.bodies) < 50 and time.perf_counter() - start < 5
+        assert len(server.bodies) < 50
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """The legacy matcher's verdicts, right and wrong: golden cases, one group a quirk of ``repro/verifiers/legacy.py``."""
 
 import pickle
-import time
 
 import pytest
 from hypothesis import given
@@ -130,8 +129,7 @@ def test_nothing_crashes(text):
         assert not equal(text, text + "?")
 
 
+@pytest.mark.timeout(120)  # a quadratic pattern would take minutes
 def test_linear_time():
-    start = time.perf_counter()
     for text in ("\\boxed{" * 20_000, "$=" * 60_000, "the answer is:" * 9_000, "\\boxed{" + "{" * 100_000):
-        MATCHER.verify("5", text)
-    assert time.perf_counter() - start < 2
+        assert not MATCHER.verify("5", text).correct
