@@ -216,10 +216,11 @@ def _one_of(path: Path, key: str, given: Any, allowed: Sequence[str]) -> None:
         raise ClaimError(f"{path}: {key} must be one of {', '.join(allowed)}, got {given!r}")
 
 
-def registration(path: Path, commits: Sequence[str]) -> Registration:
+def registration(path: Path, commits: Sequence[str], dirty: Sequence[str] = ()) -> Registration:
     """Was the claim already in the code that made the records, saying the same?
 
     Compares what the file says now with what it said at each commit that evaluated; comments may change, and so may the file's history.
+    ``dirty``: those of the commits on which something was not committed when records were made; what a file said then is not known.
     """
     import yaml
 
@@ -235,6 +236,8 @@ def registration(path: Path, commits: Sequence[str]) -> Registration:
             return Registration(last, f"records were made by commit {commit[:7]}, which {why}")
         if yaml.safe_load(then) != now:
             return Registration(last, f"the claim was edited after commit {commit[:7]} made records")
+    if dirty:
+        return Registration(last, f"records were made with uncommitted changes on commit {dirty[0][:7]}")
     return Registration(last, "")
 
 

@@ -11,13 +11,12 @@ in its correction.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from evals.harness import samples_of
-from repro.claims import guards, power, verdict
-from repro.claims.arms import Arm
+from repro.claims import guards, power, robustness, verdict
 from repro.claims.comparison import tost
 from repro.claims.declared import FOLDER, Claim, Registration, registration
 from repro.claims.group import BENCHMARKS, Group, RecordError
@@ -44,6 +43,8 @@ class Result:
     interval: Interval | None = None
     detectable: float | None = None
     seeds: int = 0
+    resolution: float | None = None  # smallest step of a seed's number, where it is a share of samples
+    free: robustness.Robustness | None = None  # the same contrast without the t distribution
     verdict: verdict.Verdict | None = None
 
 
@@ -67,8 +68,9 @@ def _measure(claim: Claim, records: Records, scale: str) -> Result:
             else "; no experiment makes them yet"
         )
         return Result(claim, scale, registration(claim.path, []), reasons=[found + (hint if found.startswith("no records") else "")])
-    commits = {e["commit"] for g in found.values() for held in g.evaluations.values() for e, _ in held.values()}
-    result = Result(claim, scale, registration(claim.path, sorted(str(commit) for commit in commits)))
+    made = [e for g in found.values() for held in g.evaluations.values() for e, _ in held.values()]
+    commits = sorted({str(e["commit"]) for e in made})
+    result = Result(claim, scale, registration(claim.path, commits, dirty=sorted({str(e["commit"]) for e in made if e.get("dirty")})))
     if claim.scale == "magnitude" and scale != "paper":
         result.reasons.append(f"tests a magnitude, and {scale} is below the paper's scale")
     # The base model has no training seed: one evaluation, a constant beside which the seeds of the others vary.
@@ -78,7 +80,10 @@ def _measure(claim: Claim, records: Records, scale: str) -> Result:
     try:
         result.values = {name: group.values(claim.metric, name) for name, group in found.items()}
         result.groups = _groups(claim, result.values, fixed)
-        result.estimate = contrast(*result.groups)
+        result.reasons += indistinguishable(result.values)
+        result.resolution = _resolution(claim, found)
+        result.estimate = contrast(*result.groups, result.resolution)
+        result.free = robustness.of(claim, result.values, result.groups, fixed)
     except (RecordError, ValueError) as error:
         if not any("training seeds" in reason or "missing" in reason for reason in result.reasons):
             result.reasons.append(str(error))
@@ -92,42 +97,57 @@ def _exists(experiment: str) -> bool:
 def _guards(claim: Claim, found: Mapping[str, Group], fixed: set[str]) -> list[str]:
     """Reasons of ``repro.claims.guards`` over every benchmark that the metric reads; for curves over MATH, what all RL cells are asked."""
     reasons: list[str] = []
-    scale = next(iter(found.values())).scale
+    groups = list(found.values())
     if claim.metric["kind"] == "traces":  # documents are counted, there are no samples
         few = next((f"{name} has {len(g.cells)}" for name, g in found.items() if len(g.cells) < claim.min_seeds), None)
-        return [str(_with_command(f"needs {claim.min_seeds} parts of the corpus: {few}", claim))] if few else []
+        return [_with_command(f"needs {claim.min_seeds} parts of the corpus: {few}", claim)] if few else []
     for role in claim.metric.get("benchmarks", ["math"]):
-        benchmark = BENCHMARKS[role][scale]
+        benchmark = BENCHMARKS[role][groups[0].scale]
         try:
-            arms = {name: group.arm(name, benchmark) for name, group in found.items()}
+            arms = [group.arm(name, benchmark) for name, group in found.items()]
         except RecordError as error:
             if claim.metric["kind"] == "curve" and "no records of" in str(error):
                 continue
             raise
-        seeded: list[Arm] = [arm for name, arm in arms.items() if name not in fixed]
-        everyone = list(arms.values())
-        group = next(iter(found.values()))
-        checks = [
-            guards.different_decoding(everyone),
-            guards.different_verifier(everyone),
-            guards.different_budget(everyone),
-            guards.different_questions(everyone),
-            guards.nan_accuracies(everyone),
-            guards.missing_samples(everyone, samples_of(group.config["eval"], benchmark)),
-            _with_command(guards.too_few_seeds(seeded, claim.min_seeds), claim),
-            guards.too_truncated(everyone),
-            guards.not_decontaminated(everyone),
-            guards.broken_pairing(seeded) if claim.test == "paired" and _same_stage(found, fixed) else None,
-            guards.no_spread(seeded) if claim.metric["kind"] == "accuracy" else None,
-        ]
-        reasons += [reason for reason in checks if reason and reason not in reasons]
-    return reasons
+        checked = guards.check(
+            arms,
+            k=samples_of(groups[0].config["eval"], benchmark),
+            min_seeds=claim.min_seeds,
+            fixed=fixed,
+            paired=claim.test == "paired" and _same_stage(found, fixed),
+            accuracy=claim.metric["kind"] == "accuracy",
+        )
+        reasons += [reason for reason in checked if reason not in reasons]
+    return [_with_command(reason, claim) if reason.startswith("needs ") else reason for reason in reasons]
 
 
-def _with_command(reason: str | None, claim: Claim) -> str | None:
+def _with_command(reason: str, claim: Claim) -> str:
     """The reason with the line that adds what is missing."""
     seeds = f"'seed=range({claim.min_seeds})'"
-    return f"{reason}; python -m repro +experiment={claim.experiment} {seeds} adds them" if reason and _exists(claim.experiment) else reason
+    return f"{reason}; python -m repro +experiment={claim.experiment} {seeds} adds them" if _exists(claim.experiment) else reason
+
+
+def indistinguishable(values: Mapping[str, Mapping[int, float]]) -> list[str]:
+    """The reason why there is nothing to compare where every seed of every arm has the same number: a benchmark that all solve, a word that
+    nobody writes."""
+    numbers = [value for seeds in values.values() for value in seeds.values()]
+    if len(numbers) > 1 and np.ptp(numbers) == 0:
+        return [
+            f"every seed of {', '.join(values)} has {numbers[0]:.4g}: nothing that could differ; a benchmark or metric with room for it is needed"
+        ]
+    return []
+
+
+def _resolution(claim: Claim, found: Mapping[str, Group]) -> float | None:
+    """The smallest step of a seed's number, of the coarsest arm; None where it is no share of samples."""
+    if claim.metric["kind"] == "accuracy":
+        benchmarks = [BENCHMARKS[role] for role in claim.metric["benchmarks"]]
+        counts = [next(iter(g.arm(name, b[g.scale]).scores.values())).size for name, g in found.items() for b in benchmarks]
+        return 100 / min(counts) / len(benchmarks)
+    rl = next(iter(found.values())).config["rl"]
+    if claim.metric.get("unit") == "share" and "prompts_per_step" in rl:
+        return 100 / (rl["prompts_per_step"] * rl["group_size"])
+    return None
 
 
 def _same_stage(found: Mapping[str, Group], fixed: set[str]) -> bool:
@@ -189,8 +209,9 @@ def _judge(members: Sequence[Result]) -> None:
             result.verdict = verdict.no_effect(result.estimate, alpha=1 - level, **common)
             continue
         published = claim.published["effect"]
-        prediction = prediction_interval(*result.groups) if published is not None and result.estimate is not None else None
-        result.verdict = verdict.judge(
+        known = published is not None and result.estimate is not None
+        prediction = prediction_interval(*result.groups, resolution=result.resolution) if known else None
+        found = verdict.judge(
             result.estimate,
             level,
             direction=claim.direction,
@@ -198,3 +219,15 @@ def _judge(members: Sequence[Result]) -> None:
             prediction=prediction,
             **common,
         )
+        result.verdict = replace(found, reason=found.reason + _room(result)) if found.name not in ("reproduced", "not tested") else found
+
+
+def _room(result: Result) -> str:
+    """A remark where the arm to be beaten is so near to the end of the scale that an effect of the margin had no room."""
+    claim = result.claim
+    if claim.metric["kind"] != "accuracy" or claim.test not in ("welch", "paired", "interaction"):
+        return ""
+    name = list(claim.arms)[1]  # in an interaction: what the first arm was before
+    mean = float(np.mean(list(result.values[name].values())))
+    left = 100 - mean if claim.direction == "increase" else mean
+    return f"; {name} is at {mean:.1f}, which leaves {left:.1f} of room" if left < claim.margin else ""

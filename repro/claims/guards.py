@@ -7,13 +7,11 @@ about their content; ``check`` runs those that a claim needs.
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 
 from repro.claims.arms import Arm
-from repro.claims.intervals import Interval
 
 
 def different_decoding(arms: Sequence[Arm]) -> str | None:
@@ -135,40 +133,35 @@ def no_spread(arms: Sequence[Arm]) -> str | None:
     return None
 
 
-def duplicate_records(keys: Iterable[Hashable], name: str = "records") -> str | None:
-    """Two records share a key, (training seed, question id, sample index) for samples."""
-    again = [(key, count) for key, count in Counter(keys).items() if count > 1]
-    return f"{name}: {len(again)} duplicated key(s), for instance {again[0][0]} ({again[0][1]} times)" if again else None
-
-
-def verifier_disagreement(share: float, cap: float = 0.05) -> str | None:
-    """Two verifiers disagree on more than ``cap`` of the samples (0 to 1), or it is NaN."""
-    return None if share <= cap else f"verifiers disagree on {100 * share:.1f} % of samples, at most {100 * cap:.1f} %"
-
-
-def control_improves(gain: Interval, control: str = "random-reward control") -> str | None:
-    """Training on a meaningless reward also improves: the gain is not the method's (arXiv 2506.10947)."""
-    return f"{control} improves too, by at least {gain.low:.1f} points" if gain.low > 0 else None
-
-
 def check(
-    arms: Sequence[Arm], *, k: int, min_seeds: int, paired: bool = False, truncation_cap: float = 0.05, decontamination: bool = True
+    arms: Sequence[Arm],
+    *,
+    k: int,
+    min_seeds: int,
+    fixed: Collection[str] = (),
+    paired: bool = False,
+    accuracy: bool = True,
+    truncation_cap: float = 0.05,
+    decontamination: bool = True,
 ) -> tuple[str, ...]:
     """Every reason why these arms cannot be compared; empty when they can.
 
     Args:
-        arms: of one claim, at least 2.
+        arms: of one claim, at least 1.
         k: samples a question that the claim declared.
         min_seeds: training seeds an arm that the claim declared.
+        fixed: names of arms without a training seed (the base model), which are one evaluation.
         paired: the claim pairs arms by seed.
+        accuracy: the claim is about the scores, not about training curves of the same cells.
         truncation_cap: share of truncated samples, 0 to 1.
         decontamination: whether the benchmark asks for it (generated questions held out by construction do not).
 
     Raises:
-        ValueError: fewer than 2 arms, or arms of one name.
+        ValueError: no arm, or arms of one name.
     """
-    if len(arms) < 2 or len({arm.name for arm in arms}) < len(arms):
-        raise ValueError(f"expected 2 or more arms of different names, got {[arm.name for arm in arms]}")
+    if not arms or len({arm.name for arm in arms}) < len(arms):
+        raise ValueError(f"expected arms of different names, got {[arm.name for arm in arms]}")
+    seeded = [arm for arm in arms if arm.name not in fixed]
     found = [
         different_decoding(arms),
         different_verifier(arms),
@@ -176,10 +169,10 @@ def check(
         different_questions(arms),
         nan_accuracies(arms),
         missing_samples(arms, k),
-        too_few_seeds(arms, min_seeds),
+        too_few_seeds(seeded, min_seeds),
         too_truncated(arms, truncation_cap),
         not_decontaminated(arms) if decontamination else None,
-        broken_pairing(arms) if paired else None,
-        no_spread(arms),
+        broken_pairing(seeded) if paired else None,
+        no_spread(seeded) if accuracy else None,
     ]
     return tuple(reason for reason in found if reason)

@@ -32,6 +32,8 @@ FIRST = (
     "metric",
     "arms",
     "detectable",
+    "p (permutation)",
+    "P(ahead)",
     "section",
     "tests",
     "status",

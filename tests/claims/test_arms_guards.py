@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from repro.claims import guards
 from repro.claims.arms import Arm, align, common_seeds, scores_of
-from repro.claims.intervals import Interval
 from tests.claims.strategies import RELAXED
 
 QUESTIONS, SAMPLES, SEEDS = 40, 4, 5
@@ -95,14 +94,11 @@ def test_a_seed_that_did_not_reach_the_run():
     assert check(arm("a"), zero) == ()  # a hard benchmark, not a copied run
 
 
-def test_guards_of_numbers():
-    assert guards.duplicate_records([(0, "q", 0), (0, "q", 1)]) is None
-    assert guards.duplicate_records([(0, "q", 0), (0, "q", 0)]) == "records: 1 duplicated key(s), for instance (0, 'q', 0) (2 times)"
-    assert guards.verifier_disagreement(0.02) is None
-    assert "8.0 %" in guards.verifier_disagreement(0.08)
-    assert guards.verifier_disagreement(math.nan)
-    assert guards.control_improves(Interval(-1.0, 3.0, 0.95)) is None
-    assert "at least 1.0 points" in guards.control_improves(Interval(1.0, 3.0, 0.95))
+def test_a_fixed_arm_needs_no_seeds():
+    base = arm("base")
+    base = replace(base, scores={0: base.scores[0]})
+    assert check(arm("a"), base, fixed={"base"}) == ()
+    assert check(arm("a"), base, paired=False) == ("needs 5 training seeds an arm: base has 1",)
 
 
 def test_means_in_points():
@@ -157,7 +153,7 @@ def test_records_with_holes_and_duplicates():
         (lambda: Arm("a", {0: [[1], [1]]}, ("x", "x")), "duplicate question"),
         (lambda: Arm("a", {0: [[0.5]]}, ("x",)), "other than 0, 1 and NaN"),
         (lambda: Arm("a", {0: [[1, math.nan]]}, ("x",)).seed_means(), "1 missing sample"),
-        (lambda: check(arm("a")), "2 or more arms"),
+        (check, "different names"),
         (lambda: check(arm("a"), arm("a")), "different names"),
     ],
 )

@@ -64,6 +64,44 @@ def test_pairing_linked_gains_equivalence_and_curves(tmp_path: Path) -> None:
     assert rise.verdict.name == "reproduced" and rise.estimate.value == pytest.approx(38, abs=2)
 
 
+def shares(root: Path, **of: float) -> Path:
+    """Five seeds of each reward that all score alike: ``classic=0.5``."""
+    for reward, share in of.items():
+        for seed in range(5):
+            study.write(root, study.config(reward, seed), {"rl": share}, np.linspace(0.3, share, study.STEPS))
+    return root
+
+
+def test_arms_that_all_solve_the_benchmark_are_not_tested(tmp_path: Path) -> None:
+    found = judged(shares(tmp_path, classic=1.0, cosine=1.0))
+    assert found.verdict.name == "not tested" and "every seed of cosine, classic has 100: nothing that could differ" in found.verdict.reason
+
+
+def test_seeds_that_all_agree_still_show_a_large_difference(tmp_path: Path) -> None:
+    """0 of 200 samples wrong in every seed is no spread that a t interval could be made of, and 50 points are no accident."""
+    found = judged(shares(tmp_path, classic=0.5, cosine=1.0))
+    assert found.verdict.name == "reproduced" and found.estimate.value == 50
+    assert found.estimate.standard_error == pytest.approx(0.5 * np.sqrt(2 / 5))  # a sample of 200 is half a point
+    few = judged(tmp_path, margin=60.0)
+    assert few.verdict.name == "reproduced smaller" and "classic is at 50.0, which leaves 50.0 of room" in few.verdict.reason
+
+
+def test_a_rearrangement_test_stands_beside_the_t_test(tmp_path: Path) -> None:
+    study.pair(tmp_path, 8.0)
+    found = judged(tmp_path).free
+    assert found.p == pytest.approx(2 / 252) and found.method == "permutation, exact" and found.improvement[0] == 1
+    assert judged(tmp_path, direction="decrease").free.improvement[0] == 0
+    assert judged(tmp_path, test="paired").free.p == pytest.approx(2 / 32)
+    assert judged(tmp_path, direction="none").free is None
+    arms = {"after": {"reward.name": "cosine", "stage": "rl"}, "before": {"sft.name": "long", "stage": "sft"}}
+    gains = {**arms, "b": {"reward.name": "classic", "stage": "rl"}, "c": {"sft.name": "long", "stage": "sft"}}
+    linked = judged(tmp_path, test="interaction", arms=gains, contrast={"after": 1, "before": -1, "b": -1, "c": 1})
+    assert linked.free.p == pytest.approx(2 / 252) and linked.free.improvement is None
+    order = {"cosine": {"reward.name": "cosine", "stage": "rl"}, "classic": {"reward.name": "classic", "stage": "rl"}}
+    trend = judged(tmp_path, test="trend", arms=order, contrast={"cosine": 1, "classic": 0}).free
+    assert trend.method.startswith("jonckheere") and trend.p == pytest.approx(2 / 252)
+
+
 def test_holm_counts_the_untested_members(tmp_path: Path) -> None:
     study.pair(tmp_path, 8.0)
     study.claim(tmp_path / "claims")
@@ -249,6 +287,7 @@ def test_a_claim_is_exploratory_unless_the_records_code_held_it(tmp_path: Path) 
     assert state([held]) == declared.Registration(git("log", "-1", "--format=%h"), "")
     assert "did not hold the claim yet" in state([before]).exploratory
     assert "not in this repository" in state(["f" * 40]).exploratory
+    assert "uncommitted changes" in declared.registration(path, [held], dirty=[held]).exploratory
     path.write_text("# a comment\n" + path.read_text())
     git("commit", "-qam", "comment")
     assert not state([held]).exploratory
