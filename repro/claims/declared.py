@@ -27,6 +27,7 @@ SUMMARIES = ("final", "change", "slope", "area", "spread", "collapse", "correlat
 UNITS = {"share": "points", "window": "% of the window", "raw": "as logged"}
 STAGES = ("base", "sft", "rl", "traces")
 SCALES = ("mechanism", "magnitude")
+TAGS = ("P", "D")  # printed; difference of printed numbers
 
 
 class ClaimError(ValueError):
@@ -102,7 +103,7 @@ def read(path: Path) -> Claim:
 
     try:
         given = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ClaimError(f"{path}: {' '.join(str(error).split())}") from None
     names = [f.name for f in fields(Claim) if f.name not in ("path", "variants")]
     _keys(path, "", given, [*names, "at"], names)
@@ -118,6 +119,9 @@ def _variants(path: Path, given: dict[str, Any], at: Any) -> dict[str, dict[str,
     for scale, changes in at.items():
         _keys(path, f"at.{scale}.", changes, ("arms", "contrast", "metric"), ())
         _keys(path, f"at.{scale}.arms.", changes.get("arms", {}), tuple(given["arms"]), ())
+        for name, query in changes.get("arms", {}).items():
+            if not isinstance(query, Mapping):
+                raise ClaimError(f"{path}: at.{scale}.arms.{name} must be a mapping, got {query!r}")
         arms = {name: {**query, **changes.get("arms", {}).get(name, {})} for name, query in given["arms"].items()}
         found[scale] = {**given, **changes, "arms": arms}
     return found
@@ -141,14 +145,17 @@ def _checked(path: Path, given: dict[str, Any]) -> Claim:
     _keys(path, "published.", published, ("effect", "tag", "source"), ("effect", "tag", "source"))
     if published["effect"] is not None and not _number(published["effect"]):
         raise ClaimError(f"{path}: published.effect must be a number or null, got {published['effect']!r}")
+    _one_of(path, "published.tag", published["tag"], TAGS)
+    if not isinstance(published["source"], str) or not published["source"]:
+        raise ClaimError(f"{path}: published.source must be a text, got {published['source']!r}")
     return Claim(**{**given, "arms": arms, "metric": _metric(path, given["metric"]), "margin": float(given["margin"]), "path": path})
 
 
 def _arms(path: Path, given: dict[str, Any]) -> dict[str, tuple[dict[str, Any], str]]:
     arms, weights = given["arms"], given["contrast"]
     for key, value in (("arms", arms), ("contrast", weights)):
-        if not isinstance(value, Mapping) or not value:
-            raise ClaimError(f"{path}: {key} must be a mapping, got {value!r}")
+        if not isinstance(value, Mapping) or not value or not all(isinstance(name, str) for name in value):
+            raise ClaimError(f"{path}: {key} must be a mapping from names of arms, got {value!r}")
     for name in weights:
         if name not in arms:
             raise ClaimError(f"{path}: contrast names an arm {name!r} that is not among the arms {', '.join(arms)}")

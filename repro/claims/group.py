@@ -53,12 +53,10 @@ class Cell:
 
     @cached_property
     def table(self):
-        """``records.parquet`` without the texts. Raises RecordError for another schema or null scores."""
-        import pyarrow.parquet as pq
-
+        """``records.parquet`` without the texts. Raises RecordError for another schema, a damaged file, null scores or duplicates."""
         path = self.folder / "records.parquet"
         check_schema(path)
-        table = pq.read_table(path, columns=[name for name in (*FRONT, *_harness_schema().names) if name not in UNREAD])
+        table = readable(path, columns=[name for name in (*FRONT, *_harness_schema().names) if name not in UNREAD])
         for column in ("correct", "tokens", "finish_reason", "question_id", "sample_index"):
             if table[column].null_count:
                 raise RecordError(f"{path}: {table[column].null_count} row(s) without {column}; delete the folder and run {self.command}")
@@ -79,15 +77,18 @@ class Cell:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     def metrics(self):
-        """Arrow table of the RL stage's ``metrics.parquet``, or None where the store is not here."""
-        import pyarrow.parquet as pq
-
+        """Arrow table of the RL stage's ``metrics.parquet``, or None where the store is not here. Raises RecordError for a damaged file."""
         for stage in self.facts["stages"]:
             if stage["stage"] == "rl":
                 beside = next((p / "store" for p in self.folder.resolve().parents if (p / "store").is_dir()), None)
                 for store in (Path(self.facts["store"]), beside):
                     if store is not None and (store / stage["path"] / "metrics.parquet").exists():
-                        return pq.read_table(store / stage["path"] / "metrics.parquet")
+                        table = readable(store / stage["path"] / "metrics.parquet")
+                        if "step" not in table.column_names:
+                            raise RecordError(
+                                f"{store / stage['path'] / 'metrics.parquet'} has no column step; delete its folder and run {self.command}"
+                            )
+                        return table
         return None
 
 
@@ -203,7 +204,12 @@ class Group:
         for seed, cell in sorted(self.cells.items()):
             table = cell.metrics()
             if table is not None and column in table.column_names:
-                found[seed] = (table["step"].to_numpy(), table[column].to_numpy(zero_copy_only=False).astype(float))
+                try:
+                    found[seed] = (table["step"].to_numpy(), table[column].to_numpy(zero_copy_only=False).astype(float))
+                except ValueError as error:
+                    raise RecordError(
+                        f"{cell.folder}: its RL stage's metric {column} is no number ({error}); run {cell.command} again"
+                    ) from None
         return found
 
     def _curve(self, metric: Mapping[str, Any], name: str) -> dict[int, float]:
@@ -239,6 +245,17 @@ def _cut(rows) -> float:
     import pyarrow.compute as pc
 
     return float(pc.mean(pc.equal(rows["finish_reason"], "length")).as_py())
+
+
+def readable(path: Path, **options: Any):
+    """Arrow table of a Parquet file. Raises RecordError where it is none or damaged."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(path, **options)
+    except (OSError, pa.ArrowException) as error:
+        raise RecordError(f"{path} is no readable Parquet file ({str(error).splitlines()[0]}); delete it and run its cell again") from None
 
 
 def check_schema(path: Path) -> None:

@@ -17,9 +17,17 @@ from pathlib import Path
 from typing import Any
 
 from repro.budget import describe
-from repro.claims.group import Cell, Group, RecordError, check_schema
+from repro.claims.declared import STAGES
+from repro.claims.group import BENCHMARKS, Cell, Group, RecordError, check_schema
 
 BUDGET = ("steps", "prompts_per_step", "group_size", "epochs", "max_completion_length")  # of rl: the same even where the algorithm differs
+SHAPE = {  # of cell.json, as far as reports read it
+    **dict.fromkeys(("arm", "arm_key", "store", "command", "config.scale", "config.experiment_name"), str),
+    **dict.fromkeys(("seed", "config.seed"), int),
+    **dict.fromkeys(("stages", "evaluations"), list),
+    **dict.fromkeys(("config", "config.data", "config.eval"), dict),
+    **dict.fromkeys((f"config.{part}.name" for part in ("model", "sft", "rl", "reward")), str),
+}
 SETUP = ("threads", "launch")  # may change rounding, never what a claim compares
 
 
@@ -59,11 +67,9 @@ class Records:
             if facts.get("status") != "done":
                 failed += 1
                 continue
-            missing = {"arm", "arm_key", "seed", "stages", "evaluations", "config"} - set(facts)
-            if missing or not _well_formed(facts):
-                raise RecordError(
-                    f"{folder / 'cell.json'} is of another version (no {', '.join(sorted(missing)) or 'usable evaluations'}); run its cell again"
-                )
+            odd = _unusable(facts)
+            if odd:
+                raise RecordError(f"{folder / 'cell.json'} is of another version (no usable {odd}); run its cell again")
             if not (folder / "records.parquet").exists():
                 raise RecordError(f"{folder} has no records.parquet; run {facts.get('command', 'its cell')} again")
             check_schema(folder / "records.parquet")
@@ -117,10 +123,22 @@ class Records:
         return [f"no configuration has a key {key}" + (f", close is {close[key][0]}" if close[key] else "") for key in odd]
 
 
-def _well_formed(facts: Mapping[str, Any]) -> bool:
-    evaluations, wanted = facts["evaluations"], {"stage", "step", "arm_key", "key"}
-    whole = isinstance(evaluations, list) and all(isinstance(e, dict) and wanted <= e.keys() for e in evaluations)
-    return whole and isinstance(facts["config"], dict) and isinstance(facts["seed"], int)
+def _unusable(facts: Mapping[str, Any]) -> str | None:
+    """The first key of a ``cell.json`` that is absent or not what ``repro.pipeline`` writes there."""
+    for key, kind in SHAPE.items():
+        if not isinstance(lookup(facts, key), kind):
+            return key
+    if facts["config"]["scale"] not in BENCHMARKS["math"]:
+        return "config.scale"
+    for key, wanted in (("stages", ("stage", "title", "key", "path")), ("evaluations", ("stage", "arm_key", "key"))):
+        for held in facts[key]:
+            if not isinstance(held, dict) or not all(isinstance(held.get(name), str) for name in wanted):
+                return f"{key}: {', '.join(wanted)}"
+    for held in facts["evaluations"]:
+        known = isinstance(held.get("commit", 0), str | None) and isinstance(held.get("dirty", 0), bool | None)  # null: an installed wheel
+        if not known or not isinstance(held.get("step"), int) or held["stage"] not in STAGES:
+            return "evaluations: stage, step, commit, dirty"
+    return None if isinstance(facts.get("traces"), dict | None) else "traces"
 
 
 def _existing(path: Path) -> Path:

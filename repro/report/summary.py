@@ -15,7 +15,7 @@ import numpy as np
 
 from repro.claims import declared, engine, intervals
 from repro.claims.engine import Result
-from repro.claims.group import BY_CONSTRUCTION
+from repro.claims.group import BY_CONSTRUCTION, RecordError
 from repro.claims.multiplicity import holm
 from repro.claims.records import Records
 from repro.report import curves, table, variance
@@ -88,7 +88,14 @@ def tied_best(rows: Sequence[Row], records: Records, scale: str, name: str, alph
 
 
 def build(records: Records, claims: list[declared.Claim], verdicts: variance.Verdicts | None = None) -> list[Report]:
-    """One report a scale. ``verdicts``: of ``variance.read_verdicts``, for the verifier's share of the variance."""
+    """One report a scale. ``verdicts``: of ``variance.read_verdicts``, for the verifier's share of the variance.
+
+    Raises:
+        RecordError: records that cannot be used, whether a claim needs them or not.
+    """
+    for cell in records.cells:
+        if cell.table.num_rows == 0 and not cell.facts.get("traces"):
+            raise RecordError(f"{cell.folder / 'records.parquet'} holds no record; delete the folder and run {cell.command}")
     results = engine.evaluate(claims, records)
     reports = []
     for scale in records.scales:

@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from repro.claims import declared, engine
-from repro.claims.declared import ClaimError
 from repro.claims.engine import Result
 from repro.claims.group import BENCHMARKS, RecordError
 from repro.claims.records import Records
@@ -208,63 +207,6 @@ def test_metrics_of_claims_are_metrics_of_the_code() -> None:
             from evals.benchmarks import BENCHMARKS as known
 
             assert set(BENCHMARKS[role].values()) <= set(known)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"marginn": 1}, "unknown key marginn"),
-        ({"margin": ...}, "margin is missing"),
-        ({"margin": 0}, "margin must be a number above 0"),
-        ({"contrast": {"cosine": 1, "linear": -1}}, "names an arm 'linear'"),
-        ({"metric": {"kind": "accuracy", "benchmarks": ["maths"]}}, "metric.benchmarks must be one of"),
-        ({"metric": {"kind": "speed"}}, "metric.kind must be one of"),
-        ({"metric": {"kind": "curve", "column": "kl", "summary": "best", "window": 0.1, "unit": "raw"}}, "metric.summary must be one of"),
-        ({"metric": {**CURVE, "summary": "correlation"}}, "metric.beside is missing"),
-        ({"metric": {**CURVE, "beside": "kl"}}, "unknown key metric.beside"),
-        ({"metric": {**CURVE, "reference": "none"}}, "metric.reference must be a number"),
-        ({"margin": float("nan")}, "margin must be a number above 0"),
-        ({"contrast": {"cosine": float("inf"), "classic": -1}}, "contrast.cosine must be a number"),
-        ({"test": "interaction"}, "needs 4 arm"),
-        ({"direction": "up"}, "direction must be one of"),
-        ({"min_seeds": 1}, "min_seeds"),
-        ({"published": {"effect": "big", "tag": "P", "source": "x"}}, "published.effect must be"),
-    ],
-)
-def test_a_bad_claim_is_one_line(tmp_path: Path, changes: dict, message: str) -> None:
-    with pytest.raises(ClaimError) as error:
-        declared.read(study.claim(tmp_path / "claims", **changes))
-    assert message in str(error.value) and "\n" not in str(error.value) and "X1.yaml" in str(error.value)
-
-
-def test_bad_records_are_one_line(tmp_path: Path) -> None:
-    def refused(match: str) -> None:
-        with pytest.raises(RecordError, match=match) as error:
-            judged(tmp_path)
-        assert "\n" not in str(error.value)
-
-    (tmp_path / "sweeps").mkdir()
-    refused("no finished cell.*quickstart")
-    study.pair(tmp_path, 8.0)
-    path = sorted((tmp_path / "sweeps").rglob("records.parquet"))[0]
-    good = pq.read_table(path)
-    pq.write_table(pa.concat_tables([good, good.slice(good.num_rows - 1, 1)]), path)
-    refused("duplicate record.*delete the folder")
-    pq.write_table(good.drop_columns(["verifier_version"]), path)
-    refused("another schema version .verifier_version is missing")
-    column = good.column_names.index("correct")
-    pq.write_table(good.set_column(column, "correct", pa.array([None] * good.num_rows, pa.bool_())), path)
-    refused("without correct")
-    path.write_text("no parquet")
-    refused("no readable Parquet")
-    pq.write_table(good, path)
-    facts = json.loads((path.parent / "cell.json").read_text())
-    facts["evaluations"][-1]["key"] = "other"
-    twin = tmp_path / "sweeps" / "again"
-    twin.mkdir()
-    (twin / "cell.json").write_text(json.dumps(facts))
-    pq.write_table(good, twin / "records.parquet")
-    refused("two different evaluations")
 
 
 def test_a_claim_is_exploratory_unless_the_records_code_held_it(tmp_path: Path) -> None:
