@@ -13,6 +13,7 @@ from repro.client import EndpointError
 from repro.config import ConfigError
 from repro.data.world import SplitError
 from repro.store import StoreError
+from repro.sweep.slurm import SlurmError
 
 
 def explain(error: BaseException) -> str | None:
@@ -22,6 +23,8 @@ def explain(error: BaseException) -> str | None:
     """
     if isinstance(error, (ConfigError, StoreError, SplitError, BenchmarkError)):
         return str(error)
+    if isinstance(error, SlurmError):
+        return f"Slurm: {error}"
     if isinstance(error, EndpointError):
         return f"{error}; what came is kept, the same command continues"
     if isinstance(error, ValueError) and "Config group override must be" in str(error):

@@ -17,6 +17,7 @@ import contextlib
 import errno
 import json
 import logging
+import math
 import os
 import socket
 import threading
@@ -55,7 +56,21 @@ def read_holder(path: Path) -> dict | None:
 
 
 def process_start(pid: int) -> float | None:
-    """Start time of a process in seconds since the epoch, or None if it does not run: tells a reused pid from the holder."""
+    """Start time of a process, or None if it does not run: tells a reused pid from the holder. NaN for one that runs and is hidden (another
+    user's, where /proc has hidepid). In seconds since boot on Linux, a clock that nobody sets: times since the epoch change for a running
+    process when the machine's clock is corrected."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass  # it runs, and is another user's
+    try:
+        state, *fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return None if state in "ZX" else int(fields[18]) / os.sysconf("SC_CLK_TCK")
+    except (FileNotFoundError, PermissionError, ProcessLookupError):
+        if Path("/proc/self/stat").exists():
+            return math.nan
     import psutil
 
     try:
@@ -126,7 +141,8 @@ class Lock:
     def _is_stale(self, holder: dict, silent: float) -> bool:
         if holder["host"] == host_name():
             start = process_start(holder["pid"])
-            return start is None or (holder["start"] is not None and abs(start - holder["start"]) > 1.0)
+            if start is None or not math.isnan(start):
+                return start is None or (holder["start"] is not None and abs(start - holder["start"]) > 1.0)
         return silent > STALE
 
     def _take_over(self, holder: dict) -> None:

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -309,7 +310,7 @@ def run_cell(config: DictConfig, folder: Path, command: str) -> dict[str, Any]:
 
     cell = Cell(config, folder)
     summary = {**cell.run(), "command": command, "environment": environment(), "config": cell.config}
-    draft = folder / f".records.{os.getpid()}.tmp"  # two sweeps may run the same cell
+    draft = folder / f".records.{uuid.uuid4().hex}.tmp"  # two sweeps may run the same cell, on nodes with the same pids
     pq.write_table(cell.records(), draft)
     os.replace(draft, folder / "records.parquet")
     write_json(folder / "cell.json", {"status": "done", **summary})
@@ -317,6 +318,6 @@ def run_cell(config: DictConfig, folder: Path, command: str) -> dict[str, Any]:
 
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
-    draft = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
     draft.write_text(json.dumps(value, indent=1))
     os.replace(draft, path)

@@ -23,8 +23,10 @@ import json
 import logging
 import os
 import shutil
+import stat
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -198,9 +200,11 @@ class Store:
         self.root, self.user = Path(root).expanduser().resolve(), user
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            probe = self.root / f".probe-{os.getpid()}"
+            probe = self.root / f".probe-{uuid.uuid4().hex}"  # pids are equal on other nodes
             probe.write_text("")
             probe.unlink()
+            if self.root.stat().st_mode & stat.S_IWGRP:  # shared by a group: so is all that this process makes in it
+                os.umask(os.umask(0) & ~0o070)
         except OSError as error:
             reason = error.strerror or error
             raise StoreError(
@@ -250,6 +254,7 @@ class Store:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with Lock(folder / f".{stage.key}.lock", what=f"{stage.name}/{stage.key}") as lock:
+                os.listdir(folder)  # NFS looks anew for names that it remembers not to be there
                 found = self.get(stage)  # another process may have finished while we waited
                 if found is not None:
                     return found

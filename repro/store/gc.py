@@ -18,6 +18,7 @@ import json
 import os
 import shutil
 import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def register(store: Path, folder: Path, stage: str, key: str) -> None:
     place = store / ROOTS / hashlib.sha256(str(folder).encode()).hexdigest()[:16]
     place.mkdir(parents=True, exist_ok=True)
     if not (place / "folder").exists():
-        draft = place / f".folder.{os.getpid()}"
+        draft = place / f".folder.{uuid.uuid4().hex}"
         draft.write_text(str(folder))
         os.replace(draft, place / "folder")
     (place / f"{stage}.{key}").touch()

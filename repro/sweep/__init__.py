@@ -119,7 +119,7 @@ def check_folders(config: DictConfig) -> None:
     keys = ["outputs", "store", *(["wandb"] if config.tracking.name == "wandb" else [])]
     for key in keys:
         folder = Path(config.paths[key]).expanduser()
-        probe = folder / f".probe-{os.getpid()}"
+        probe = folder / f".probe-{uuid.uuid4().hex}"
         try:
             folder.mkdir(parents=True, exist_ok=True)
             probe.write_text("")

@@ -16,6 +16,7 @@ import argparse
 import json
 import logging
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -85,16 +86,21 @@ def cancel(options: argparse.Namespace) -> int:
     if sweep.info["launcher"] == "slurm":
         slurm.cancel([batch.job for batch in sweep.batches() if batch.job])
     else:
-        pool = sweep.info.get("pool") or {}
-        if pool.get("host") != socket.gethostname():
-            raise ConfigError(f"the cells run on {pool.get('host')}: cancel them there")
-        if Watch(sweep)._pool_alive():
-            os.kill(pool["pid"], signal.SIGTERM)
-    views = Watch(sweep).look()
+        others = {pool["host"] for pool in sweep.pools()} - {socket.gethostname()}
+        if others:
+            raise ConfigError(f"cells of this sweep run on {', '.join(others)}: cancel them there")
+        for pid in Watch(sweep).pools():
+            os.kill(pid, signal.SIGTERM)
+    watch = Watch(sweep)
+    views = watch.look()
+    if watch.trouble:
+        raise slurm.SlurmError(watch.trouble)
     open_ = [view for view in views if not view.final]
     for view in open_:
         give_up(sweep, view, "cancelled", "cancelled")
-    print(f"{sweep.name}: {len(open_)} cells cancelled; python -m repro.sweep retry {os.path.relpath(sweep.root)} runs them again")
+    print(
+        f"{sweep.name}: {len(open_)} cells cancelled; python -m repro.sweep retry {shlex.quote(os.path.relpath(sweep.root))} runs them again"
+    )
     return 0
 
 
@@ -126,7 +132,7 @@ def retry(options: argparse.Namespace) -> int:
     hand_over(sweep, [view.cell.index for view in again])
     if sweep.info["launcher"] == "local":
         start_pool(sweep)
-    print(f"{sweep.name}: {len(again)} cells submitted again; python -m repro.sweep wait {os.path.relpath(sweep.root)}")
+    print(f"{sweep.name}: {len(again)} cells submitted again; python -m repro.sweep wait {shlex.quote(os.path.relpath(sweep.root))}")
     return 0
 
 

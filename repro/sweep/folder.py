@@ -16,6 +16,7 @@ Files appear whole (written beside, then renamed) and every cell writes only its
 
 from __future__ import annotations
 
+import errno
 import getpass
 import json
 import os
@@ -108,6 +109,17 @@ class SweepFolder:
         self.info |= facts
         write(self.root / "sweep.json", json.dumps(self.info, indent=1))
 
+    def pools(self) -> list[dict[str, Any]]:
+        """Processes of the local launcher that were started for this sweep: host, pid, start."""
+        return json.loads((self.root / "sweep.json").read_text()).get("pools", [])
+
+    def add_pool(self, pid: int) -> None:
+        """Note a process of the local launcher on this host."""
+        from repro.lock import process_start
+
+        pool = {"host": socket.gethostname(), "pid": pid, "start": process_start(pid)}
+        self.update(pools=[*(known for known in self.pools() if known != pool), pool])
+
     @property
     def name(self) -> str:
         """Job name in the scheduler."""
@@ -144,10 +156,29 @@ class SweepFolder:
         return self.root / "logs" / f"{index}.log"
 
     def state(self, index: int) -> State:
+        for again in (True, True, False):
+            try:
+                return State(**json.loads(self.state_path(index).read_text()))
+            except FileNotFoundError:
+                return State()
+            except OSError as error:  # NFS: replaced on the server while it was read here
+                if error.errno != errno.ESTALE or not again:
+                    raise
+        raise AssertionError("unreachable")
+
+    def begun(self) -> set[int]:
+        """Cells that have a state. Listing the folder also makes NFS look for files that it remembers not to be there.
+
+        Raises:
+            ConfigError: the sweep's folder was deleted.
+        """
+        from repro.config import ConfigError
+
         try:
-            return State(**json.loads(self.state_path(index).read_text()))
+            return {int(name[:-5]) for name in os.listdir(self.root / "state") if name[:-5].isdigit()}
         except FileNotFoundError:
-            return State()
+            end = f"scancel --name={self.name} ends its jobs" if self.info["launcher"] == "slurm" else "its cells end within half a minute"
+            raise ConfigError(f"the folder of the sweep, {self.root}, is gone: {end}; finished stages are in the store") from None
 
     def write_state(self, index: int, state: State) -> None:
         write(self.state_path(index), json.dumps(asdict(state)))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,9 +29,14 @@ def launch(
     )
     settings = {**settings, "threads": int(config.threads)}
     sweep = SweepFolder.create(target, cells, name, settings, search_path(config))
-    where = os.path.relpath(sweep.root)
-    print(f"{len(cells)} cells in {where}: python -m repro.sweep status|wait|cancel|retry {where}", file=sys.stderr, flush=True)
-    submit(sweep, [cell.index for cell in cells])
+    try:
+        submit(sweep, [cell.index for cell in cells])
+    except BaseException:
+        if not sweep.batches():  # nothing of it runs
+            shutil.rmtree(sweep.root)
+        raise
+    where = shlex.quote(os.path.relpath(sweep.root))
+    print(f"{len(cells)} cells: python -m repro.sweep status|wait|cancel|retry {where}", file=sys.stderr, flush=True)
     if detached:
         if name == "local":
             start_pool(sweep)
@@ -47,7 +54,7 @@ def finish(sweep: SweepFolder) -> None:
     try:
         views = wait(sweep)
     except KeyboardInterrupt:
-        where = os.path.relpath(sweep.root)
+        where = shlex.quote(os.path.relpath(sweep.root))
         print(f"\nThe jobs go on: python -m repro.sweep wait {where} waits again, cancel ends them", file=sys.stderr)
         detach()
         raise

@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import queue
 import signal
-import socket
 import sys
 import threading
 from pathlib import Path
@@ -20,11 +19,16 @@ from repro.sweep.folder import SweepFolder
 from repro.sweep.supervise import Supervisor
 
 
-def slots(n_jobs: int | None, threads: int) -> list[dict[str, str]]:
-    """The environment of each cell that may run at once: a GPU of its own, or a share of the cores."""
+def slots(n_jobs: int | None, threads: int, each: int = 1) -> list[dict[str, str]]:
+    """The environment of each cell that may run at once: GPUs of its own, or a share of the cores.
+
+    ``each``: GPUs that a cell asks for (``resources.<stage>.gpus``). Where there are fewer, one cell at a time gets all.
+    """
     gpus = visible_gpus()
     if gpus:
-        return [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus][: n_jobs or len(gpus)]
+        each = min(max(1, each), len(gpus))
+        shares = [gpus[first : first + each] for first in range(0, len(gpus) - each + 1, each)]
+        return [{"CUDA_VISIBLE_DEVICES": ",".join(share)} for share in shares][: n_jobs or len(shares)]
     cores = len(os.sched_getaffinity(0))
     return [{} for _ in range(n_jobs or max(1, cores // max(1, threads)))]
 
@@ -52,7 +56,9 @@ class Pool:
 
     def run(self) -> None:
         settings = self.sweep.info["settings"]
-        found = slots(settings["n_jobs"], settings["threads"])
+        cells = self.sweep.cells()
+        most = max(cells[index].resources["gpus"] for index in self.sweep.batches()[-1].cells)
+        found = slots(settings["n_jobs"], settings["threads"], most)
         workers = [threading.Thread(target=self._work, args=(slot,)) for slot in found]
         for worker in workers:
             worker.start()
@@ -81,16 +87,9 @@ class Pool:
             supervisor.ask_to_stop("term")
 
 
-def me() -> dict[str, object]:
-    """What tells whether the pool's process still runs."""
-    from repro.lock import process_start
-
-    return {"host": socket.gethostname(), "pid": os.getpid(), "start": process_start(os.getpid())}
-
-
 def run_here(sweep: SweepFolder) -> Pool:
     """Run the newest batch in this process; TERM ends it in order."""
-    sweep.update(pool=me())
+    sweep.add_pool(os.getpid())
     pool = Pool(sweep)
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, lambda *_: pool.stop())

@@ -14,6 +14,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,12 +34,17 @@ NEVER = {
     "InvalidAccount": "hydra.launcher.account does not exist",
     "InvalidQOS": "hydra.launcher.qos does not exist",
     "AccountNotAllowed": "the partition does not take hydra.launcher.account",
+    "launch failed requeued held": "its node could not start it, and Slurm holds it; exclude the node with hydra.launcher.exclude",
 }
 OVER = ("COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE")
 
 
 class SlurmError(RuntimeError):
     """Slurm did not answer, or refused."""
+
+
+class SlurmSilent(SlurmError):
+    """Slurm did not answer in time; it may have done what it was asked to."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +65,7 @@ def call(*command: str, check: bool = True) -> str:
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)
     except subprocess.TimeoutExpired:
-        raise SlurmError(f"{command[0]} did not answer within {TIMEOUT} s") from None
+        raise SlurmSilent(f"{command[0]} did not answer within {TIMEOUT} s") from None
     if done.returncode and check:
         lines = [line.split("error: ", 1)[-1] for line in done.stderr.strip().splitlines()]
         raise SlurmError("; ".join(lines[-2:]) or f"{command[0]} ended with {done.returncode}")
@@ -116,10 +122,21 @@ def submit(sweep: SweepFolder, batch: Batch) -> str:
     path.write_text(script(sweep, batch))
     try:
         job = call("sbatch", "--parsable", str(path)).strip().split(";")[0]
+    except SlurmSilent:
+        job = _accepted(sweep)  # of two batches at once, none may be submitted twice
     except SlurmError as error:
         raise explain(error, sweep.info["settings"], batch.resources) from None
     sweep.set_job(batch, job)
     return job
+
+
+def _accepted(sweep: SweepFolder) -> str:
+    """The array that sbatch handed over before its answer got lost. Raises SlurmSilent if there is none."""
+    known = {batch.job for batch in sweep.batches()}
+    unknown = {job for job, _ in queue(sweep)} - known
+    if len(unknown) != 1:
+        raise SlurmSilent(f"sbatch did not answer within {TIMEOUT} s")
+    return unknown.pop()
 
 
 def explain(error: SlurmError, settings: dict[str, Any], asked: dict[str, int]) -> Exception:
@@ -161,13 +178,50 @@ def record(job: str) -> dict[str, str]:
         text = call("scontrol", "-o", "show", "job", job)
     except SlurmError:
         return {}
-    return dict(re.findall(r"(?:^| )(\w+)=(\S*)", text.splitlines()[0] if text else ""))
+    return _facts(text.splitlines()[0] if text else "")
 
 
-def requeue(job: str) -> None:
-    call("scontrol", "requeue", job)
+def array(job: str) -> dict[int, dict[str, str]]:
+    """``record`` of all tasks of an array that the controller still knows, in one call."""
+    try:
+        lines = map(_facts, call("scontrol", "-o", "show", "job", job).splitlines())
+    except SlurmError:
+        return {}
+    return {int(facts["ArrayTaskId"]): facts for facts in lines if facts.get("ArrayTaskId", "").isdigit()}
+
+
+def _facts(line: str) -> dict[str, str]:
+    return dict(re.findall(r"(?:^| )(\w+)=(\S*)", line))
+
+
+def seconds(text: str | None) -> float | None:
+    """Slurm's ``[days-]hours:minutes:seconds`` in seconds; None for UNLIMITED and the like."""
+    found = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d+):(\d+)", text or "")
+    if not found:
+        return None
+    days, hours, minutes, rest = (int(part or 0) for part in found.groups())
+    return float(((days * 24 + hours) * 60 + minutes) * 60 + rest)
+
+
+def requeue(job: str, patience: float = 600.0) -> None:
+    """Put a running job back into the queue. Raises SlurmError if Slurm refuses, or for ``patience`` seconds does not answer: its controller
+    may just be restarting, and a cell is not lost for that."""
+    end = time.monotonic() + patience
+    while True:
+        try:
+            call("scontrol", "requeue", job)
+            return
+        except SlurmError as error:
+            if not (isinstance(error, SlurmSilent) or "contact" in str(error).lower()) or time.monotonic() > end:
+                raise
+        time.sleep(5.0)
 
 
 def cancel(jobs: list[str]) -> None:
+    """End jobs; one that is over already is no error. Raises SlurmError if the controller does not answer: they go on then."""
     for start in range(0, len(jobs), 500):  # a command line has its limit
-        call("scancel", *jobs[start : start + 500], check=False)
+        try:
+            call("scancel", *jobs[start : start + 500])
+        except SlurmError as error:
+            if "invalid job id" not in str(error).lower():
+                raise

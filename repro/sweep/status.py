@@ -7,12 +7,15 @@ and never while the controller does not answer.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shlex
 import socket
 import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from repro.sweep import slurm
@@ -32,6 +35,7 @@ class View:
     status: str
     detail: str = ""
     task: str | None = None  # the scheduler's number
+    output: Path | None = None  # what Slurm and the site's own lines wrote, before the cell's log begins and after it ends
 
     @property
     def final(self) -> bool:
@@ -45,6 +49,7 @@ class Watch:
         self.sweep = sweep
         self.views: dict[int, View] = {}
         self.missing: dict[int, float] = {}  # cells that nobody knows, since when
+        self.ends: dict[str, dict[int, dict[str, str]]] = {}  # what Slurm said of arrays with such cells, asked once a look
         self.never: dict[int, int] = {}  # how often a cell was seen waiting for what cannot be
         self.trouble = ""  # why the scheduler could not be asked
 
@@ -61,19 +66,24 @@ class Watch:
                 self.trouble = str(error)
         else:
             alive = self._pool_alive()
+        self.ends.clear()
+        begun = self.sweep.begun()  # after the queue: what left it meanwhile has written how it ended
         for cell in self.sweep.cells():
-            old = self.views.get(cell.index)
-            if old is not None and old.final and old.status != "lost":
-                continue
             batch, task = tasks.get(cell.index, (None, None))
-            queued = queue.get((batch.job, task)) if queue is not None and batch is not None and batch.job else None
             number = f"{batch.job}_{task}" if batch is not None and batch.job else None
-            state = self.sweep.state(cell.index)  # after the queue: what left it meanwhile has written how it ended
-            view = View(cell, state, state.status, state.reason, number)
+            old = self.views.get(cell.index)
+            if old is not None and old.final and old.task == number and cell.index not in self.missing:
+                continue
+            queued = queue.get((batch.job, task)) if queue is not None and batch is not None and batch.job else None
+            state = self.sweep.state(cell.index) if cell.index in begun else State()
+            output = self.sweep.root / "logs" / f"batch-{batch.number}-{task}.slurm" if is_slurm and batch is not None else None
+            view = View(cell, state, state.status, state.reason, number, output)
             if is_slurm and batch is not None and state.status != "done":
                 self._with_queue(view, queue, queued)
             elif not is_slurm and state.status in ("pending", "running") and not alive:
                 self._suspect(view, "the launcher ended before it")
+            elif state.status == "done":
+                self.missing.pop(cell.index, None)
             elif batch is None:
                 view.status, view.detail = "lost", "it was never submitted"
             self.views[cell.index] = view
@@ -98,26 +108,43 @@ class Watch:
     def _suspect(self, view: View, why: str) -> None:
         """Nobody knows the cell: lost, if it is so for a while."""
         since = self.missing.setdefault(view.cell.index, time.monotonic())
-        if time.monotonic() - since >= POLL - 1:
-            view.status, view.detail = "lost", why or self._what_slurm_says(view)
+        old = self.views.get(view.cell.index)
+        if old is not None and old.final and (old.task, old.state) == (view.task, view.state):
+            view.status, view.detail = old.status, old.detail
+        elif time.monotonic() - since >= POLL - 1:
+            view.status, view.detail = "lost", why
+            if not why:
+                self._ask_slurm(view)
 
-    def _what_slurm_says(self, view: View) -> str:
-        facts = slurm.record(view.task) if view.task else {}
-        where = f" on {view.state.host}" if view.state.host else ""
-        if not facts.get("JobState"):
-            return f"its job ended without a word{where} (killed, or its node went down)"
-        nodes = facts.get("NodeList", "")
-        where = f" on {nodes}" if nodes and nodes != "(null)" else where
-        return f"its job ended as {facts['JobState']}{where} without a word (exit code {facts.get('ExitCode', '?')})"
+    def _ask_slurm(self, view: View) -> None:
+        """How the job of a lost cell ended, if the controller still knows it."""
+        job, _, task = (view.task or "").partition("_")
+        if job and job not in self.ends:
+            self.ends[job] = slurm.array(job)
+        facts = self.ends.get(job, {}).get(int(task or 0), {})
+        nodes = facts.get("NodeList", "(null)")
+        host = nodes if nodes not in ("", "(null)") else view.state.host
+        where, state = f" on {host}" if host else "", facts.get("JobState")
+        if not state:
+            view.detail = f"its job ended without a word{where} (killed, cancelled, or its node went down)"
+        elif state == "CANCELLED":
+            view.status, view.detail = "cancelled", f"its job was cancelled{where}, not by repro.sweep"
+        elif not view.state.attempt:
+            view.detail = f"its job ended as {state}{where} before the cell began (exit code {facts.get('ExitCode', '?')})"
+        else:
+            view.detail = f"its job ended as {state}{where} without a word (exit code {facts.get('ExitCode', '?')})"
 
-    def _pool_alive(self) -> bool:
-        """The local launcher's process runs here, or, if it is on another host, one of its cells still has a heartbeat."""
+    def pools(self) -> list[int]:
+        """Processes of the local launcher that run on this host; a retry starts one beside those that still run."""
         from repro.lock import process_start
 
-        pool = self.sweep.info.get("pool") or {}
-        if pool.get("host") == socket.gethostname():
-            start = process_start(pool["pid"])
-            return start is not None and abs(start - pool["start"]) < 1.0
+        here = [pool for pool in self.sweep.pools() if pool["host"] == socket.gethostname()]
+        return [pool["pid"] for pool in here if process_start(pool["pid"]) == pool["start"]]
+
+    def _pool_alive(self) -> bool:
+        """The local launcher runs here, or, if it is on another host, one of its cells still has a heartbeat."""
+        if all(pool["host"] == socket.gethostname() for pool in self.sweep.pools()):
+            return bool(self.pools())
         now = self.sweep.now()
         beats = [path.stat().st_mtime for path in (self.sweep.root / "state").glob("*.json")]
         return not beats or now - max(beats) < QUIET
@@ -197,8 +224,9 @@ def _wait(sweep: SweepFolder, watch: Watch, show) -> list[View]:
     while True:
         views = watch.look()
         for view in watch.impossible():
-            slurm.cancel([view.task])
-            give_up(sweep, view, f"Slurm can never start it: {view.detail}")
+            with contextlib.suppress(slurm.SlurmError):  # the next look tries again
+                slurm.cancel([view.task])
+                give_up(sweep, view, f"Slurm can never start it: {view.detail}")
         show(views)
         if all(view.final for view in views):
             return views
@@ -223,9 +251,13 @@ def results(sweep: SweepFolder, views: list[View]) -> list[dict[str, Any]]:
             found.append({**result, "status": "done", "folder": folder})
             continue
         log = sweep.log_path(view.cell.index)
-        facts = {"status": view.status, "folder": folder, "host": state.host, "job": view.task, "log": str(log), "last": tail(log)}
+        last = tail(log)
+        if view.output is not None and (view.status == "lost" or not last):  # what killed it, or kept it from starting
+            last += tail(view.output, 3)
+            log = log if log.exists() else view.output
+        facts = {"status": view.status, "folder": folder, "host": state.host, "job": view.task, "log": str(log), "last": last}
         error = view.detail or result.get("error") or view.status
-        command = f"python -m repro.sweep retry {os.path.relpath(sweep.root)} {view.cell.index}"
+        command = f"python -m repro.sweep retry {shlex.quote(os.path.relpath(sweep.root))} {view.cell.index}"
         refused = bool(result.get("refused")) or error.startswith("Slurm can never start it")
         found.append({**facts, "error": error, "overrides": view.cell.overrides, "command": command, "refused": refused})
     return found

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shlex
 import subprocess
 import sys
 from collections import defaultdict
 
+from repro.config import ConfigError
 from repro.sweep import slurm
 from repro.sweep.folder import SweepFolder
 
@@ -31,14 +33,22 @@ def submit(sweep: SweepFolder, indices: list[int]) -> None:
         return
     most = slurm.max_array_size()
     parts = [(json.loads(asked), group[i : i + most]) for asked, group in groups.items() for i in range(0, len(group), most)]
+    handed = 0
     for asked, part in parts:
         batch = sweep.add_batch(part, asked, code)
         try:
             job = slurm.submit(sweep, batch)
-        except Exception:
+        except Exception as error:
             for path in sweep.root.glob(f"batch-{batch.number}.*"):  # the cells of a batch without a job are unsubmitted, not lost
                 path.unlink()
-            raise
+            if not handed or not isinstance(error, (slurm.SlurmError, ConfigError)):
+                raise
+            where = shlex.quote(os.path.relpath(sweep.root))
+            more = (
+                f"{handed} of {len(indices)} cells were submitted before and go on; python -m repro.sweep retry {where} submits the others"
+            )
+            raise type(error)(f"{error}; {more}") from None
+        handed += len(part)
         log.info("Slurm array %s: %d cells, %s", job, len(part), ", ".join(f"{key} {value}" for key, value in asked.items()))
 
 
@@ -56,7 +66,5 @@ def start_pool(sweep: SweepFolder) -> int:
             },
             start_new_session=True,
         )
-    from repro.lock import process_start
-
-    sweep.update(pool={"host": sweep.info["host"], "pid": process.pid, "start": process_start(process.pid)})
+    sweep.add_pool(process.pid)
     return process.pid

@@ -61,7 +61,7 @@ class Supervisor:
         self.sweep, self.cell, self.job, self.environment = sweep, cell, job, environment or {}
         self.process: subprocess.Popen | None = None
         self.stop: str | None = None  # why the cell was asked to stop: usr2, term
-        self.stop_time = 0.0
+        self.stop_time = self.begin = 0.0
         self._over = threading.Event()
 
     def command(self) -> list[str]:
@@ -86,7 +86,7 @@ class Supervisor:
         result_path = self.sweep.result_path(self.cell.index)
         result_path.unlink(missing_ok=True)
         self.sweep.write_state(self.cell.index, state)
-        begin = time.monotonic()
+        self.begin = time.monotonic()
         with self.sweep.log_path(self.cell.index).open("ab", buffering=0) as log:
             log.write(f"=== attempt {state.attempt} on {state.host}, job {self.job} ===\n".encode())
             self.process = subprocess.Popen(
@@ -107,7 +107,7 @@ class Supervisor:
             self._over.set()
             beat.join()
         self._kill_group()
-        state.seconds += time.monotonic() - begin
+        state.seconds += time.monotonic() - self.begin
         state.result = json.loads(result_path.read_text()) if result_path.exists() else {}
         return self._judge(state, code)
 
@@ -129,9 +129,15 @@ class Supervisor:
             os.killpg(self.process.pid, signal.SIGKILL)
 
     def _beat(self) -> None:
+        gone = 0
         while not self._over.wait(HEARTBEAT):
             try:
                 self.sweep.touch(self.cell.index)
+                gone = 0
+            except FileNotFoundError:  # twice: the sweep's folder was deleted, and nobody waits for this cell
+                gone += 1
+                if gone > 1:
+                    self.ask_to_stop("term")
             except OSError:
                 continue
 
@@ -145,7 +151,9 @@ class Supervisor:
         else:
             state.status = "failed"
             state.reason = state.result.get("error") or self._refusal() or how_it_ended(code)
-        self.sweep.write_state(self.cell.index, state)
+        newer = self.sweep.state(self.cell.index).attempt > state.attempt  # another job has the cell by now
+        if (state.status == "done" or not newer) and self.sweep.root.exists():
+            self.sweep.write_state(self.cell.index, state)
         return state
 
     def _refusal(self) -> str | None:
@@ -155,7 +163,7 @@ class Supervisor:
 
     def _judge_stop(self, state: State) -> None:
         limit = self.sweep.info["settings"].get("max_timeouts", 0)
-        if self._time_is_up(state):
+        if self._time_is_up():
             state.timeouts += 1
             minutes = self.cell.resources["minutes"]
             if state.timeouts > limit:
@@ -170,17 +178,18 @@ class Supervisor:
             state.preemptions += 1
             state.status, state.reason = "waiting", "preempted; goes on from its checkpoint"
 
-    def _time_is_up(self, state: State) -> bool:
-        """A time-out, not a preemption: the controller says when it preempts; if it does not answer, by this attempt's time."""
+    def _time_is_up(self) -> bool:
+        """A time-out, not a preemption: the controller says when it preempts, and how long the job has run; if it does not answer, by the
+        time of this attempt, which does not count what came before it (a container that was fetched)."""
         from repro.sweep import slurm
 
-        if self.job is not None:
-            facts = slurm.record(self.job)
-            if facts.get("PreemptTime", "None") not in ("None", "Unknown", "N/A", ""):
-                return False
-        elapsed = time.time() - (state.started or 0.0)
+        facts = slurm.record(self.job) if self.job is not None else {}
+        if facts.get("PreemptTime", "None") not in ("None", "Unknown", "N/A", ""):
+            return False
+        elapsed = slurm.seconds(facts.get("RunTime")) or time.monotonic() - self.begin
+        limit = slurm.seconds(facts.get("TimeLimit")) or self.cell.resources["minutes"] * 60
         margin = self.sweep.info["settings"].get("signal_delay_s", 0) + 75  # Slurm may signal a minute early, and its clock is coarse
-        return elapsed > self.cell.resources["minutes"] * 60 - margin
+        return elapsed > limit - margin
 
 
 def install(handle: Callable[[str], None]) -> None:

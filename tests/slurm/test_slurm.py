@@ -2,81 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
 import signal
 import subprocess
-import sys
-import tempfile
-import time
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 from tests.conftest import ROOT, SHRINK, repro
-
-HERE = Path(__file__).parent
-pytestmark = [
-    pytest.mark.slurm,
-    pytest.mark.skipif(shutil.which("slurmctld") is None, reason="slurmctld is not installed"),
-    pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces of the nodes need root"),
-]
-LAUNCHER = ["hydra/launcher=slurm"]
-
-
-@pytest.fixture(scope="module")
-def cluster():
-    parent = Path(tempfile.mkdtemp(prefix="slurm-"))
-    parent.chmod(0o755)  # munged wants a path that everyone may pass
-    folder = parent / "cluster"
-    subprocess.run([HERE / "up.sh", folder, "2", "2"], check=True, timeout=120, env={**os.environ, "MAXARRAY": "3"})
-    before = os.environ.get("SLURM_CONF")
-    os.environ["SLURM_CONF"] = str(folder / "slurm.conf")
-    yield folder
-    subprocess.run([HERE / "down.sh", folder], check=False, timeout=60)
-    shutil.rmtree(parent, ignore_errors=True)
-    os.environ.pop("SLURM_CONF")
-    if before is not None:
-        os.environ["SLURM_CONF"] = before
-
-
-@pytest.fixture(scope="module")
-def calm(tmp_path_factory) -> Path:
-    """The undisturbed run, one cell after the other, without Slurm."""
-    folder = tmp_path_factory.mktemp("calm")
-    repro("-m", *SHRINK, "rl=none", "seed=0,1,2,3", cwd=folder)
-    return folder
-
-
-def records(folder: Path, seed: int) -> list[dict]:
-    (path,) = folder.glob(f"outputs/sweeps/custom/*/seed={seed}/records.parquet")
-    return pq.read_table(path).to_pylist()
-
-
-def command(*arguments: str, cwd: Path, check: bool = True, **env: str) -> subprocess.CompletedProcess:
-    line = [sys.executable, "-m", "repro.sweep", *arguments]
-    done = subprocess.run(line, cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True, timeout=300, check=False)
-    assert not check or done.returncode == 0, done.stdout + done.stderr
-    return done
-
-
-def sweep_of(cwd: Path) -> Path:
-    (found,) = cwd.glob("outputs/sweeps/custom/jobs/*")
-    return found
-
-
-def wait_for_state(cwd: Path, index: int, status: str = "running", attempt: int = 1) -> dict:
-    path = sweep_of(cwd) / "state" / f"{index}.json"
-    for _ in range(1800):
-        if path.exists():
-            state = json.loads(path.read_text())
-            if state["status"] == status and state["attempt"] >= attempt:
-                return state
-        time.sleep(0.1)
-    raise AssertionError(f"cell {index} is not {status} (attempt {attempt})")
+from tests.slurm.cluster import (
+    LAUNCHER,
+    command,
+    kill_node,
+    processes,
+    records,
+    start_node,
+    sweep_of,
+    until,
+    wait_for,
+    wait_for_state,
+)
+from tests.slurm.conftest import LONG
 
 
 def test_a_sweep_over_two_nodes_with_more_cells_than_an_array_may_have(cluster, calm, tmp_path) -> None:
@@ -100,25 +49,6 @@ def test_a_raising_cell_and_a_killed_task_are_named_and_the_rest_goes_on(cluster
     assert "1 cells submitted again" in again.stdout
     command("wait", cwd=tmp_path, check=False)
     assert json.loads((sweep_of(tmp_path) / "state" / f"{victim}.json").read_text())["status"] == "done"
-
-
-LONG = [*SHRINK, "rl.steps=30", "rl.save_steps=100", "rl.eval_steps=0"]
-
-
-@pytest.fixture(scope="module")
-def calm_long(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("calm_long")
-    repro(*LONG, cwd=folder)
-    return folder
-
-
-def wait_for(pattern: str, cwd: Path) -> Path:
-    for _ in range(2400):
-        found = list(cwd.glob(pattern))
-        if found:
-            return found[0]
-        time.sleep(0.05)
-    raise AssertionError(f"no {pattern}")
 
 
 TRAINING = "outputs/store/rl/.*.work/.resume/metrics.jsonl"
@@ -147,22 +77,26 @@ def test_a_partition_that_preempts(cluster, calm_long, tmp_path) -> None:
     assert records(tmp_path, 0) == records(calm_long, 0)
 
 
-def processes(words: str, *also: str) -> list[int]:
-    """Processes of this machine, and so of all its nodes, whose command line holds the words."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        with contextlib.suppress(OSError):
-            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-            if all(text in line for text in (words, *also)):
-                found.append(int(path.parent.name))
-    return found
+def test_a_dead_node_gives_its_cell_to_the_other(cluster, calm_long, tmp_path) -> None:
+    command("submit", *LONG, *LAUNCHER, cwd=tmp_path)
+    node = wait_for_state(tmp_path, 0)["host"]
+    wait_for(TRAINING, tmp_path)
+    assert kill_node(node) > 3  # slurmd, its step, supervisor and cell
+    try:
+        command("wait", cwd=tmp_path)
+    finally:
+        start_node(cluster, node)
+    state = wait_for_state(tmp_path, 0, "done", attempt=2)
+    assert state["host"] != node
+    assert "taking over the lock" in (sweep_of(tmp_path) / "logs" / "0.log").read_text()
+    assert records(tmp_path, 0) == records(calm_long, 0)
 
 
 PAIR = [*SHRINK, "sft=long", "sft.samples_per_problem=32", "sft.save_steps=20", "rl=none", "launch=ddp"]
 OVER_TWO = ["launch.processes=2", "resources.sft.nodes=2"]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def calm_pair(cluster, tmp_path_factory) -> Path:
     """A stage of two processes on two nodes, undisturbed."""
     folder = tmp_path_factory.mktemp("pair")
@@ -216,29 +150,6 @@ def test_code_edited_after_submission_does_not_reach_pending_cells_and_cancel_en
     sweep = sweep_of(tmp_path / "run")
     wait_for("state/0.json", sweep)
     assert "3 cells cancelled" in command("cancel", cwd=tmp_path / "run").stdout
-    for _ in range(100):
-        if not processes(str(sweep)):
-            break
-        time.sleep(0.2)
-    assert not processes(str(sweep))
+    until(lambda: not processes(str(sweep)), "no process of the cancelled sweep is left", 30)
     done = command("status", "--json", cwd=tmp_path / "run", check=False)
     assert done.returncode == 1 and {row["status"] for row in json.loads(done.stdout)} == {"cancelled"}
-
-
-@pytest.mark.parametrize(
-    ("key", "words"),
-    [
-        ("hydra.launcher.partition=nowhere", "choose one of debug, high, short"),
-        ("resources.eval.cpus=64", "Slurm can never"),
-    ],
-)
-def test_what_slurm_refuses_is_one_line(cluster, tmp_path, key: str, words: str) -> None:
-    done = repro("-m", *SHRINK, "rl=none", *LAUNCHER, key, cwd=tmp_path, check=False)
-    assert done.returncode == 2 and words in done.stderr and "Traceback" not in done.stderr
-
-
-def test_a_time_that_the_partition_never_grants_ends(cluster, tmp_path) -> None:
-    line = ["hydra.launcher.partition=short", "resources.eval.minutes=600"]
-    done = repro("-m", *SHRINK, "rl=none", *LAUNCHER, *line, cwd=tmp_path, check=False)
-    assert done.returncode == 2, done.stderr
-    assert "can never start it" in done.stderr, done.stderr  # which of its reasons Slurm gives depends on the state of its nodes

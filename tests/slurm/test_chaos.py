@@ -1,0 +1,143 @@
+"""Fault injection: 200 random kills over a sweep of 20 cells on two nodes. Nothing may be lost, doubled or left behind.
+
+    pytest tests/slurm/test_chaos.py -s                       # half an hour; CHAOS_SEED, CHAOS_KILLS choose others
+
+A kill is SIGKILL to a cell, to one rank or the launcher of a stage of two processes, to a supervisor, or to a whole node (slurmd with all
+that runs there; it comes back after a while). What failed is retried, as a user would, until all is done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import signal
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.conftest import SHRINK, repro
+from tests.slurm.cluster import LAUNCHER, command, command_lines, kill_node, processes, queue, slurm, start_node, sweep_of
+
+SEED, KILLS = int(os.environ.get("CHAOS_SEED", "0")), int(os.environ.get("CHAOS_KILLS", "200"))
+NODES = ("n1", "n2")
+CELLS = 20  # 15 of one process, 5 of two
+ARMS = [*SHRINK, "rl=none", "sft=long", "launch=ddp", "launch.processes=1,2", f"seed=range(0,{CELLS - 5})"]
+ARMS += [f"hydra.sweeper.skip=[{','.join(f'launch.processes=2 seed={seed}' for seed in range(5, CELLS - 5))}]"]
+WEIGHTS = {"cell": 9, "rank": 4, "supervisor": 5, "node": 2}
+PAUSE = 4.0  # seconds between two kills, on average
+
+
+def tables(folder: Path) -> dict[str, list[dict]]:
+    """Cell -> its records."""
+    return {
+        str(p.parent.relative_to(folder)): pq.read_table(p).to_pylist() for p in folder.glob("outputs/sweeps/custom/*/*/records.parquet")
+    }
+
+
+class Chaos:
+    """Kills at random what belongs to the sweep in ``cwd``."""
+
+    def __init__(self, cluster: Path, cwd: Path) -> None:
+        self.cluster, self.cwd, self.sweep = cluster, cwd, sweep_of(cwd)
+        self.dice = random.Random(SEED)
+        self.killed: Counter[str] = Counter()
+        self.stages: Counter[str] = Counter()  # what cells said last before they were killed
+        self.down: dict[str, float] = {}  # dead node -> when it comes back
+
+    def victims(self) -> dict[str, list[int]]:
+        lines = command_lines()
+        own = {pid: line for pid, line in lines.items() if str(self.cwd) in line}
+        return {
+            "supervisor": sorted(pid for pid, line in own.items() if "repro.sweep.supervise" in line),
+            "rank": sorted(pid for pid, line in own.items() if "repro.worker" in line),
+            "cell": sorted(pid for pid, line in own.items() if "-m repro hydra.mode=RUN" in line),
+        }
+
+    def strike(self) -> None:
+        """One kill, if there is something to kill."""
+        self.revive()
+        kind = self.dice.choices(list(WEIGHTS), list(WEIGHTS.values()))[0]
+        found = self.victims()
+        if kind == "node":
+            if not found["cell"] or self.down:
+                return
+            node = self.dice.choice(NODES)
+            kill_node(node)
+            self.down[node] = time.monotonic() + self.dice.uniform(1, 40)
+        else:
+            if not found[kind]:
+                return
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.dice.choice(found[kind]), signal.SIGKILL)
+        self.killed[kind] += 1
+
+    def revive(self, now: bool = False) -> None:
+        for node, when in list(self.down.items()):
+            if now or time.monotonic() > when:
+                start_node(self.cluster, node)
+                del self.down[node]
+
+    def states(self) -> Counter[str]:
+        return Counter(json.loads(path.read_text())["status"] for path in self.sweep.glob("state/[0-9]*.json") if path.name.count(".") == 1)
+
+
+def retry(cwd: Path) -> Counter[str]:
+    """Submit again what failed; how the cells stood before."""
+    rows = json.loads(command("status", "--json", cwd=cwd, check=False).stdout)
+    if any(row["status"] in ("failed", "lost", "cancelled") for row in rows):
+        command("retry", cwd=cwd)
+    return Counter(row["status"] for row in rows)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3 * 3600)
+def test_random_kills_lose_nothing(cluster, tmp_path) -> None:
+    calm, wild = tmp_path / "calm", tmp_path / "wild"
+    calm.mkdir()
+    wild.mkdir()
+    repro("-m", *ARMS, "hydra/launcher=local", cwd=calm, timeout=3600)
+    start = time.monotonic()
+    command("submit", *ARMS, *LAUNCHER, cwd=wild)
+    chaos = Chaos(cluster, wild)
+    stood: Counter[str] = Counter()
+    try:
+        while chaos.killed.total() < KILLS and stood["done"] < CELLS:
+            before = chaos.killed.total()
+            for _ in range(8):
+                time.sleep(chaos.dice.expovariate(1 / PAUSE))
+                if chaos.killed.total() < KILLS:
+                    chaos.strike()
+            stood = retry(wild)
+            if chaos.killed.total() // 20 != before // 20:
+                print(f"{time.monotonic() - start:.0f} s: {dict(chaos.killed)}, {dict(stood)}", file=sys.stderr, flush=True)
+    finally:
+        chaos.revive(now=True)
+    while stood["done"] < CELLS:
+        command("wait", cwd=wild, check=False)
+        stood = retry(wild)
+    attempts = [json.loads((chaos.sweep / "state" / f"{i}.json").read_text())["attempt"] for i in range(CELLS)]
+    print(f"{chaos.killed.total()} kills {dict(chaos.killed)}, {sum(attempts)} attempts of {CELLS} cells, {time.monotonic() - start:.0f} s")
+
+    assert chaos.killed.total() == KILLS, f"the sweep was done after {chaos.killed.total()} kills: make the cells longer"
+    want, got = tables(calm), tables(wild)
+    assert len(want) == CELLS and got.keys() == want.keys()
+    assert all(got[cell] == want[cell] for cell in want)
+    verified = repro_store("verify", wild)
+    stages = len([path for path in (wild / "outputs/store").glob("*/[!.]*")])
+    assert verified == f"{stages} of {stages} stages are sound\n" and stages == len(list((calm / "outputs/store").glob("*/[!.]*")))
+    assert not processes(str(wild)) and not [line for line in queue() if "repro" in line]
+    assert not list((wild / "outputs/store").glob("*/.*.lock")) and not list((wild / "outputs/store").glob("*/.*.work"))
+    assert slurm("sinfo", "-h", "-p", "debug", "-o", "%T %D").split() == ["idle", "2"]
+
+
+def repro_store(name: str, cwd: Path) -> str:
+    import subprocess
+
+    line = [sys.executable, "-m", "repro.store", name]
+    return subprocess.run(line, cwd=cwd, capture_output=True, text=True, timeout=300, check=False).stdout
