@@ -75,12 +75,22 @@ def gone(cwd: Path) -> bool:
     return False
 
 
+def kill_the_cell(cwd: Path) -> None:
+    """SIGKILL to the one cell that runs, once its process is there: the state says so just before."""
+    for _ in range(100):
+        for pid in cells_of(cwd):
+            if b"hydra.mode=RUN" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                os.kill(pid, signal.SIGKILL)
+                return
+        time.sleep(0.1)
+    raise AssertionError("no cell runs")
+
+
 def test_a_killed_cell_is_named_a_killed_pool_leaves_no_orphan_and_retry_ends_both(tmp_path, shared_store) -> None:
     line = [*SHRINK, "rl=none", f"paths.store={shared_store}", "hydra/launcher=local", "hydra.launcher.n_jobs=1"]
     assert sweep_command("submit", *line, "seed=0,1", cwd=tmp_path).returncode == 0
     pool = state(tmp_path, 0, "running")["pid"]
-    cell = next(pid for pid in cells_of(tmp_path) if b"hydra.mode=RUN" in Path(f"/proc/{pid}/cmdline").read_bytes())
-    os.kill(cell, signal.SIGKILL)
+    kill_the_cell(tmp_path)
     assert "killed by SIGKILL" in state(tmp_path, 0, "failed")["reason"]
     state(tmp_path, 1, "running")
     os.kill(pool, signal.SIGKILL)
@@ -114,8 +124,7 @@ def test_a_retry_beside_cells_that_still_run_takes_them_for_alive(tmp_path, shar
     line = [*LONG, f"paths.store={shared_store}", "hydra/launcher=local", "hydra.launcher.n_jobs=1"]
     assert sweep_command("submit", *line, "rl.group_size=2", "seed=94,95", cwd=tmp_path).returncode == 0
     state(tmp_path, 0, "running")
-    cell = next(pid for pid in cells_of(tmp_path) if b"hydra.mode=RUN" in Path(f"/proc/{pid}/cmdline").read_bytes())
-    os.kill(cell, signal.SIGKILL)
+    kill_the_cell(tmp_path)
     state(tmp_path, 1, "running")
     sweep_command("retry", cwd=tmp_path)
     second = state(tmp_path, 0, "running")["pid"]

@@ -125,8 +125,10 @@ class Watch:
         nodes = facts.get("NodeList", "(null)")
         host = nodes if nodes not in ("", "(null)") else view.state.host
         where, state = f" on {host}" if host else "", facts.get("JobState")
-        if not state:
-            view.detail = f"its job ended without a word{where} (killed, cancelled, or its node went down)"
+        if not state and not view.state.attempt:  # Slurm keeps no record of a task that was cancelled before it began
+            view.detail = "its job left the queue before it began (cancelled, but not by repro.sweep)"
+        elif not state:
+            view.detail = f"its job ended without a word{where} (killed, or its node went down)"
         elif state == "CANCELLED":
             view.status, view.detail = "cancelled", f"its job was cancelled{where}, not by repro.sweep"
         elif not view.state.attempt:
