@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from repro.manifest import environment
 from repro.store import Stage, Store, StoreError
 from tests.conftest import SHRINK, repro
 
@@ -41,6 +42,7 @@ def as_user(user: int, work) -> str:
 
 @pytest.fixture
 def store(tmp_path) -> Path:
+    environment()  # imports what it needs: Python's own files may be closed to others
     for folder in [tmp_path, *tmp_path.parents][:-2]:  # pytest's own folders are closed to others
         folder.chmod(folder.stat().st_mode | 0o055)
     folder = tmp_path / "store"
@@ -77,6 +79,20 @@ def test_one_builds_the_other_reuses_and_takes_over_what_the_first_left(store) -
     assert as_user(60002, lambda: Store(store).get_or_build(other, go_on).reused) == "False"
     assert time.monotonic() - start < 30  # a dead process of another user on this host is seen at once
     assert as_user(60001, lambda: Store(store).get_or_build(other, build).reused) == "True"
+
+
+def test_what_another_user_left_closed_is_begun_anew(store) -> None:
+    def leave(work: Path) -> None:
+        (work / ".resume" / "weights").write_text("1")
+        (work / ".resume" / "weights").chmod(0o600)  # as safetensors does
+        os._exit(0)
+
+    def begin(work: Path) -> None:
+        assert not (work / ".resume" / "weights").exists()
+        build(work)
+
+    as_user(60001, lambda: Store(store).get_or_build(STAGE, leave))
+    assert as_user(60002, lambda: Store(store).get_or_build(STAGE, begin).reused) == "False"
 
 
 def test_a_store_of_one_user_is_refused_to_the_other_in_one_line(store) -> None:

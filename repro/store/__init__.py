@@ -82,6 +82,19 @@ def list_files(folder: Path) -> dict[str, dict[str, Any]]:
     return {str(p.relative_to(folder)): {"bytes": p.stat().st_size, "sha256": file_hash(p)} for p in paths}
 
 
+def usual_modes(folder: Path) -> None:
+    """Give every file the mode that a new file has here: safetensors leaves its own closed to all others, who then cannot reuse a stage."""
+    os.umask(mask := os.umask(0))
+    for path in folder.rglob("*"):
+        if path.is_file() and not path.is_symlink() and path.stat().st_uid == os.geteuid():
+            path.chmod(path.stat().st_mode | (0o666 & ~mask))
+
+
+def closed_to_me(folder: Path) -> bool:
+    """Whether there are files below ``folder`` that another user left unreadable or unwritable."""
+    return any(path.is_file() and not os.access(path, os.R_OK | os.W_OK) for path in folder.rglob("*"))
+
+
 def fingerprint(folder: Path) -> dict[str, Any]:
     """What tells two versions of a folder from outside the store apart: checksums, or size and time of files too large to read each time."""
     found = {}
@@ -259,6 +272,9 @@ class Store:
                 if found is not None:
                     return found
                 self._remove_if_corrupt(stage)
+                if closed_to_me(work):
+                    log.warning("store: what another user left of %s/%s is closed to this one; it is begun anew", stage.name, stage.key)
+                    shutil.rmtree(work)
                 (work / RESUME).mkdir(parents=True, exist_ok=True)
                 return self._build(stage, work, build, lock)
         except LockLost as error:
@@ -281,6 +297,7 @@ class Store:
                 facts = build(work) or {}
             finally:
                 clock.stop()
+            usual_modes(work)
             manifest = {
                 "stage": stage.name,
                 "key": stage.key,

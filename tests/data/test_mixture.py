@@ -150,7 +150,9 @@ def test_sets_are_mixed_into_one_that_sft_reads(tmp_path: Path, monkeypatch, cap
     rows = pq.read_table("mixed.parquet").to_pylist()
     assert [r["source"] for r in rows].count("web.jsonl") == 11 and len(rows) == 22  # where a sixth conversation is due
     found = list(pairs("mixed.parquet"))
-    assert [p.response for p in found if str(p.prompt).startswith("w")] == ["e", "f g"] * 5 + ["e"] and {type(p.prompt) for p in found} == {str}
+    assert [p.response for p in found if str(p.prompt).startswith("w")] == ["e", "f g"] * 5 + ["e"] and {type(p.prompt) for p in found} == {
+        str
+    }
     facts = json.loads(pq.read_metadata("mixed.parquet").metadata[b"provenance"])
     assert facts["positions"] == {"math.jsonl": 6, "web.jsonl": 11, "chat.jsonl": 5} and facts["by"] == "samples"
     first = Path("mixed.parquet").read_bytes()

@@ -27,7 +27,7 @@ def records(folder: Path, seed: int) -> list[dict]:
 def command(*arguments: str, cwd: Path, check: bool = True, **env: str) -> subprocess.CompletedProcess:
     """``python -m repro.sweep ...`` as a user runs it."""
     line = [sys.executable, "-m", "repro.sweep", *arguments]
-    done = subprocess.run(line, cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(line, cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True, timeout=900, check=False)
     assert not check or done.returncode == 0, done.stdout + done.stderr
     return done
 
@@ -42,7 +42,7 @@ def sweep_of(cwd: Path) -> Path:
     return found
 
 
-def until(condition: Callable[[], Any], what: str, seconds: float = 180) -> Any:
+def until(condition: Callable[[], Any], what: str, seconds: float = 600) -> Any:
     """The first true answer of ``condition``."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
