@@ -17,8 +17,8 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
+from repro import arguments
 from repro.config import plain, register
-from repro.validate import check_recipes
 
 register()
 sys.path.append(str(Path(__file__).parent / "plugins"))  # hydra_plugins: where Hydra looks for launchers
@@ -41,17 +41,14 @@ def task(config: DictConfig) -> None:
 def main() -> None:
     """Run, and turn every refusal into one line on stderr and exit code 2."""
     from repro.errors import explain
-    from repro.sweep import exit_code
+    from repro.sweep import close, exit_code
 
     logging.raiseExceptions = False  # a log file on a full disk would print a traceback a line
-    for flag in ("-m", "--multirun"):  # argparse takes overrides in one run only, so the flag may not stand between them
-        if flag in sys.argv[1:]:
-            sys.argv.remove(flag)
-            sys.argv.insert(1, flag)
+    arguments.flag_first(sys.argv)
     wanted_full = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting with 1
     try:
-        check_recipes(sys.argv[1:])
+        arguments.check(sys.argv[1:])
         task()
     except KeyboardInterrupt:
         print("repro: interrupted; the same command continues where it was", file=sys.stderr)
@@ -62,6 +59,8 @@ def main() -> None:
             raise
         print(f"repro: {line}", file=sys.stderr)
         sys.exit(2)
+    finally:
+        close()
     sys.exit(exit_code())
 
 

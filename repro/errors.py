@@ -9,11 +9,13 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf.errors import OmegaConfBaseException
 
 from evals.files import BenchmarkError
+from repro import arguments
 from repro.client import EndpointError
 from repro.config import ConfigError
 from repro.data.world import SplitError
 from repro.store import StoreError
 from repro.sweep.slurm import SlurmError
+from repro.validate import unknown
 
 
 def explain(error: BaseException) -> str | None:
@@ -36,8 +38,12 @@ def explain(error: BaseException) -> str | None:
         return f"cannot write {error.filename}: make it writable, or choose another folder with paths.outputs=..."
     if isinstance(error, OSError) and error.filename and error.errno in (17, 20, 30):
         return f"cannot write {error.filename} ({error.strerror}): choose another folder with paths.outputs=..."
+    if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
+        return f"out of memory ({_first(error)}): use smaller batches (rl.micro_batch_size, eval.batch_size, ...) or a smaller model"
     if isinstance(error, AssertionError) and "Unexpected type for root: NoneType" in str(error):
-        return "an override sets a key of something that is off (null): choose it first, e.g. reward=cosine reward.cosine.r0_correct=10"
+        key = arguments.key_of_what_is_off()
+        what = f"{key} is a key of something" if key else "an override sets a key of something"
+        return f"{what} that is off (null): choose it first, e.g. reward=cosine reward.cosine.r0_correct=10"
     if not isinstance(error, (HydraException, OmegaConfBaseException)):
         return None
     chain: list[BaseException] = []
@@ -51,14 +57,25 @@ def explain(error: BaseException) -> str | None:
     return _hydra_line(chain)
 
 
+def _first(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
 def _hydra_line(chain: list[BaseException]) -> str:
     text = str(chain[0]).strip()
     if isinstance(chain[0], OverrideParseException):
         return (
             f"cannot read the override {chain[0].override!r} ({text.splitlines()[0]}): write key=value, and quote the shell's special signs"
         )
+    several = re.search(r"Ambiguous value for argument '([^']+)'", text)
+    if several:
+        key, _, value = several[1].partition("=")
+        return f"{key}={value} is several values: add -m for a cell of each, or write {key}=[{value}] if the key takes a list"
+    absent = re.search(r"Could not override '([^']+)'", text)
+    if absent and "No match in the defaults list" in text:
+        return f"there is no group {absent[1]} to choose from: python -m repro --help lists the groups and keys"
     missing = re.search(
-        r"Could not find '([^']+)/([^'/]+)'\s+Available options in '([^']+)':\s+(.*?)(?:Config search path|$)", text, re.DOTALL
+        r"Could not find '([^']+)/([^'/]*)'\s+Available options in '([^']+)':\s+(.*?)(?:Config search path|$)", text, re.DOTALL
     )
     if missing:
         _, choice, group, options = missing.groups()
@@ -76,9 +93,6 @@ def _hydra_line(chain: list[BaseException]) -> str:
         if not key or not message:
             continue
         if "not in" in message[0]:  # Key 'x' not in 'RLConfig'
-            allowed = sorted(getattr(getattr(inner, "object_type", None), "__dataclass_fields__", {}))
-            near = difflib.get_close_matches(key.split(".")[-1], allowed, 1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            return f"unknown key {key}{hint}" + (f" (keys there: {', '.join(allowed)})" if allowed else "")
+            return unknown(key, sorted(getattr(getattr(inner, "object_type", None), "__dataclass_fields__", {})))
         return f"{key}: {message[0]}"
     return "; ".join(part.strip() for part in text.splitlines() if part.strip())

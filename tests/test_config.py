@@ -103,6 +103,22 @@ def test_choices_reach_the_cell() -> None:
         (["experiment_name=a b"], "experiment_name='a b'"),
         (["tracking.project=a/b"], "tracking.project='a/b'"),
         (["data.train_size=0"], "data.train_size=0"),
+        (["rl.critic_learning_rate=nan"], "rl.critic_learning_rate=nan"),  # of ppo only, but no key of a stage can hold it
+        (["model.micro.mixture_steps=-1"], "model.micro.mixture_steps=-1"),
+        (["rl.steps=100000000000000000000"], "rl.steps=100000000000000000000"),
+        (["eval.temperature=1e-40"], "eval.temperature=1e-40"),
+        (["reward.classic.correct_value=1e38"], "reward.classic.correct_value=1e+38"),
+        (["reward.classic.margin=160"], "reward.classic.margin=160"),
+        (["verifier.noise.seed=-1", "verifier=noisy"], "verifier.noise.seed=-1"),
+        (["data.file=mine.jsonl"], "data.file='mine.jsonl'"),
+        (["sft.file=mine.jsonl"], "sft.file='mine.jsonl'"),
+        (["traces.corpus=texts"], "traces.corpus='texts'"),
+        (["paths.outputs="], "paths.outputs=''"),
+        (["paths.outputs='~/out'"], "paths.outputs='~/out'"),
+        (['model.revision="a\nb"'], "model.revision="),
+        (["rl.steps=0", "sft.epochs=-1"], "sft.epochs=-1"),  # of a stage that is off
+        (["+new=1"], "unknown key new"),
+        (["~rl"], "has no value"),
     ],
 )
 def test_impossible_values_name_key_and_remedy(overrides: list[str], key: str) -> None:
@@ -115,6 +131,11 @@ def test_impossible_values_name_key_and_remedy(overrides: list[str], key: str) -
     ("arguments", "words"),
     [
         (["+experiment=quickstrat"], ["experiment=quickstrat does not exist", "did you mean quickstart?"]),
+        (["experiment=quickstart"], ["write +experiment=quickstart"]),
+        (["+experiment="], ["names no experiment", "quickstart"]),
+        (["-m", "+experiment=quickstart,reward_design"], ["one experiment at a time"]),
+        (["--nope"], ["no option --nope"]),
+        (["rl.steps=1,2"], ["rl.steps=1,2", "add -m"]),
         (["reward=cosin"], ["reward=cosin does not exist", "did you mean cosine?"]),
         (["rl.stepz=3"], ["rl.stepz", "steps"]),
         (["+rl.stepz=3"], ["rl.stepz", "steps"]),
@@ -123,13 +144,15 @@ def test_impossible_values_name_key_and_remedy(overrides: list[str], key: str) -
         (["model.path=./no/such/model"], ["model.path", "no/such/model"]),
         (["rl.group_size=1"], ["rl.group_size=1", "at least 2"]),
         (["rl=null"], ["cannot be null", "rl=none"]),
-        (["reward.cosine.r0_correct=3"], ["is off", "reward=cosine"]),
+        (["reward.cosine.r0_correct=3"], ["reward.cosine.r0_correct", "is off", "reward=cosine"]),
         (["model=micro/gpt"], ["model/micro/gpt does not exist"]),
         (["rl.steps="], ["rl.steps"]),
         (["rl.steps=[1"], ["rl.steps"]),
         (["paths.outputs=/dev/null/x"], ["/dev/null", "paths.outputs"]),
         (["paths.outputs=/proc/x"], ["/proc/x", "paths.outputs"]),
         (["-m", "paths.outputs=/proc/x"], ["/proc/x", "paths.outputs"]),
+        (["hydra.run.dir=/proc/x"], ["hydra.run.dir='/proc/x'"]),
+        (["-m", "+new=1", "hydra/launcher=local"], ["unknown key new"]),
         (["paths.wandb=/proc/x"], ["/proc/x", "paths.wandb"]),
     ],
 )
@@ -140,6 +163,7 @@ def test_bad_input_is_one_line_and_exit_code_2(arguments: list[str], words: list
     assert "\n" not in line and line.startswith("repro: "), line
     assert all(word in line for word in words), line
     assert not list(tmp_path.rglob("manifest.json")) and not list(tmp_path.rglob("cell.json"))
+    assert not list(tmp_path.rglob("repro.log")) and not list(tmp_path.rglob(".sweep-*"))
 
 
 def test_a_path_labels_the_model_and_a_quoted_home_is_understood(tmp_path: Path, monkeypatch) -> None:
@@ -150,6 +174,7 @@ def test_a_path_labels_the_model_and_a_quoted_home_is_understood(tmp_path: Path,
     config = composed("model.path='~/my run/checkpoint 12'")
     validate(config)
     assert config.model.name == "checkpoint-12"
+    validate(composed("model.path=" + 300 * "x"))  # no name of a file, but no reason to fail here
     assert composed().model.name == "llama" and composed("model.path=x", "model.name=mine").model.name == "mine"
 
 
@@ -188,11 +213,11 @@ def test_recipes_and_arms_that_files_name_exist_at_some_scale() -> None:
     """A recipe may be missing at a scale, whose own sizes then hold, but not at all of them."""
     import re
 
-    from repro.validate import check_recipes
+    from repro import arguments
 
     for path in (ROOT / "conf").rglob("*.yaml"):
         for name in re.findall(r"override /recipe: (\S+)", path.read_text()):
-            check_recipes([f"recipe={name}"])
+            arguments.check([f"recipe={name}"])
     arms = {path.stem for path in (ROOT / "conf" / "arm").glob("*.yaml")}
     used = re.findall(r"\+arm: (\S+)", "".join(path.read_text() for path in (ROOT / "conf" / "experiment").glob("*.yaml")))
     assert {arm for line in used for arm in line.split(",")} <= arms

@@ -22,11 +22,12 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from repro import arguments
 from repro.budget import kind_of, last_step, read_by_key
 from repro.config import ConfigError, plain, register
 from repro.store import RESUME, Built, Stage, Store
 from repro.tracking import searches
-from repro.validate import check_recipes, validate
+from repro.validate import validate
 
 CONF = Path(__file__).parents[2] / "conf"
 NEW, SHARED, STORED, BEGUN, UNKNOWN = "new", "shared", "in the store", "begun", "unknown"
@@ -156,7 +157,7 @@ def expand(overrides: Sequence[str], *, multirun: bool = False) -> Plan:
     from hydra import compose, initialize_config_dir
 
     register()
-    check_recipes(overrides)
+    arguments.check(overrides)
     overrides, swept = list(overrides), _swept(overrides)
     with initialize_config_dir(str(CONF), version_base="1.3"):
         master = compose("config", overrides=[o for o in overrides if o not in swept], return_hydra_config=True).hydra

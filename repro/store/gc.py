@@ -27,15 +27,20 @@ from repro.store import read_manifest
 ROOTS = ".roots"
 
 
+def place_of(store: Path, folder: Path) -> Path:
+    """Where a store notes what the cell in ``folder`` refers to."""
+    return store / ROOTS / hashlib.sha256(str(folder).encode()).hexdigest()[:16]
+
+
 def register(store: Path, folder: Path, stage: str, key: str) -> None:
     """Note that the cell in ``folder`` refers to a stage; called before the stage is looked for."""
-    place = store / ROOTS / hashlib.sha256(str(folder).encode()).hexdigest()[:16]
-    place.mkdir(parents=True, exist_ok=True)
-    if not (place / "folder").exists():
-        draft = place / f".folder.{uuid.uuid4().hex}"
+    root = place_of(store, folder)
+    root.mkdir(parents=True, exist_ok=True)
+    if not (root / "folder").exists():
+        draft = root / f".folder.{uuid.uuid4().hex}"
         draft.write_text(str(folder))
-        os.replace(draft, place / "folder")
-    (place / f"{stage}.{key}").touch()
+        os.replace(draft, root / "folder")
+    (root / f"{stage}.{key}").touch()
 
 
 def roots(store: Path) -> tuple[set[str], list[Path]]:

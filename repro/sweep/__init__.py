@@ -8,6 +8,7 @@ and ``local`` run every cell as a process under supervision (``repro.sweep.super
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -32,12 +33,19 @@ log = logging.getLogger(__name__)
 LEDGER = "REPRO_LEDGER"  # environment variable: folder in which the cells of this sweep leave their results; inherited by launchers
 _exit_code = 0
 _detached = False
+_ledger: Path | None = None  # of the sweep that this process started
 
 
 def detach() -> None:
     """The cells of this sweep run on without this process, so there is nothing to report yet."""
     global _detached
     _detached = True
+
+
+def close() -> None:
+    """Remove this process's ledger, however its sweep ended."""
+    if _ledger is not None:
+        shutil.rmtree(_ledger, ignore_errors=True)
 
 
 def exit_code() -> int:
@@ -89,6 +97,7 @@ def run_in_sweep(config: DictConfig) -> None:
     except Exception as error:
         line = explain(error)
         if line is not None and hydra.mode != RunMode.MULTIRUN and not supervised:
+            _discard_unused(folder, Path(config.paths.store))
             refuse(line)
             return
         record = {"status": "failed", "error": line or f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
@@ -112,23 +121,34 @@ def _write_quietly(path: Path, record: dict[str, Any]) -> None:
         log.error("  cannot write %s: %s", path, error.strerror or error)
 
 
-def check_folders(config: DictConfig) -> None:
-    """Raises ConfigError for an output, store or W&B folder that cannot be made or written."""
+def _discard_unused(folder: Path, store: Path) -> None:
+    """Remove the folder of a refused cell that asked the store for nothing: all that is in it is the refusal."""
+    from repro.store import gc
+
+    if gc.place_of(store.resolve(), folder).exists() or {path.name for path in folder.iterdir()} - {".hydra", "repro.log"}:
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    for parent in (folder.parent, folder.parent.parent):
+        with contextlib.suppress(OSError):  # other cells are in it
+            parent.rmdir()
+
+
+def check_folders(config: DictConfig, own: str) -> None:
+    """Raises ConfigError for a folder that cannot be made or written: output, store, W&B, or ``hydra.<own>.dir``."""
     from repro.config import ConfigError
 
     keys = ["outputs", "store", *(["wandb"] if config.tracking.name == "wandb" else [])]
-    for key in keys:
-        folder = Path(config.paths[key]).expanduser()
+    folders = {f"paths.{key}": config.paths[key] for key in keys}
+    for key, name in {**folders, f"hydra.{own}.dir": config.hydra[own].dir}.items():
+        folder = Path(name).absolute()
         probe = folder / f".probe-{uuid.uuid4().hex}"
         try:
             folder.mkdir(parents=True, exist_ok=True)
             probe.write_text("")
             probe.unlink()
-        except OSError as error:
-            reason = f"{error.strerror or error}"
-            raise ConfigError(
-                f"paths.{key}={str(folder)!r} cannot be written ({reason}): choose another folder with paths.outputs=..."
-            ) from None
+        except (OSError, ValueError) as error:
+            reason = f"{getattr(error, 'strerror', None) or error}"
+            raise ConfigError(f"{key}={name!r} cannot be written ({reason}): choose another folder with paths.outputs=...") from None
 
 
 def refuse(line: str) -> None:
@@ -146,15 +166,18 @@ class SweepReport(Callback):
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         """Refuse a single run before Hydra makes its folder. (Hydra turns an exception of a callback into a warning; SystemExit passes.)"""
-        from repro.config import ConfigError
+        from repro.errors import explain
         from repro.validate import validate
 
         os.environ.pop(LEDGER, None)
         try:
             validate(OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]))
-            check_folders(config)
-        except ConfigError as error:
-            refuse(str(error))
+            check_folders(config, "run")
+        except Exception as error:
+            line = explain(error)
+            if line is None:
+                raise
+            refuse(line)
             raise SystemExit(exit_code()) from None
 
     def on_run_end(self, config: DictConfig, **_: Any) -> None:
@@ -168,21 +191,24 @@ class SweepReport(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Open the ledger of this sweep."""
-        from repro.config import ConfigError
+        global _ledger
+        from repro.errors import explain
 
-        self.ledger = Path(config.hydra.sweep.dir).absolute() / f".sweep-{uuid.uuid4().hex[:12]}"
         try:
-            check_folders(config)
-            self.ledger.mkdir(parents=True)
-        except (ConfigError, OSError) as error:
-            refuse(str(error) if isinstance(error, ConfigError) else f"cannot write {self.ledger.parent} ({error.strerror})")
+            check_folders(config, "sweep")
+            self.ledger = _ledger = Path(config.hydra.sweep.dir).absolute() / f".sweep-{uuid.uuid4().hex[:12]}"
+            self.ledger.mkdir()
+        except Exception as error:
+            line = explain(error)
+            if line is None:
+                raise
+            refuse(line)
             raise SystemExit(exit_code()) from None
         os.environ[LEDGER] = str(self.ledger)
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
         if not _detached:
             self._guarded(lambda: self._report(self._cells(), self.ledger.parent))
-        shutil.rmtree(self.ledger, ignore_errors=True)
 
     def _cells(self) -> list[dict[str, Any]]:
         """Results of this sweep's cells by folder; of a cell that ran twice (two equal sets of overrides) the last."""
