@@ -18,8 +18,8 @@ from repro.sweep.slurm import SlurmError
 from repro.validate import unknown
 
 
-def explain(error: BaseException) -> str | None:
-    """The line to print for an error the user can mend, or None.
+def explain(error: BaseException, place: str = "paths.outputs") -> str | None:
+    """The line to print for an error the user can mend, or None. ``place``: the key that says where results go.
 
     Hydra wraps OmegaConf's errors, and wraps a failed interpolation of a resolver once more; the innermost says what is wrong.
     """
@@ -35,9 +35,9 @@ def explain(error: BaseException) -> str | None:
         where = f" while writing {error.filename}" if error.filename else ""
         return f"disk full{where}: free some space and run the same command again, it continues"
     if isinstance(error, PermissionError):
-        return f"cannot write {error.filename}: make it writable, or choose another folder with paths.outputs=..."
+        return f"cannot write {error.filename}: make it writable, or choose another folder with {place}=..."
     if isinstance(error, OSError) and error.filename and error.errno in (17, 20, 30):
-        return f"cannot write {error.filename} ({error.strerror}): choose another folder with paths.outputs=..."
+        return f"cannot write {error.filename} ({error.strerror}): choose another folder with {place}=..."
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
         return f"out of memory ({_first(error)}): use smaller batches (rl.micro_batch_size, eval.batch_size, ...) or a smaller model"
     if isinstance(error, AssertionError) and "Unexpected type for root: NoneType" in str(error):

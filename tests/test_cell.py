@@ -191,6 +191,7 @@ def test_full_disk_is_one_line_and_the_next_run_resumes(tmp_path) -> None:
         ("a layer", "lack or misshape 9 tensors that its config.json asks for (model.layers.1"),
         ("more layers", "lack or misshape"),
         ("wider", "mlp"),
+        ("a number", "norm.weight holds numbers that are not finite"),
     ],
 )
 def test_a_broken_checkpoint_is_one_line(damage: str, words: str, tmp_path) -> None:
@@ -207,6 +208,12 @@ def test_a_broken_checkpoint_is_one_line(damage: str, words: str, tmp_path) -> N
         weights = load_file(folder / "model.safetensors")
         kept = {name: tensor for name, tensor in weights.items() if not name.startswith("model.layers.1.")}
         save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    elif damage == "a number":
+        from safetensors.torch import load_file, save_file
+
+        weights = load_file(folder / "model.safetensors")
+        weights["model.norm.weight"][0] = float("nan")
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     else:
         change = {"num_hidden_layers": 5} if damage == "more layers" else {"intermediate_size": 200}
         settings = json.loads((folder / "config.json").read_text())

@@ -210,7 +210,7 @@ def main(arguments: Sequence[str]) -> int:
         print("repro.data.distill: interrupted; the same line continues where it was", file=sys.stderr)
         return 130
     except (ConfigError, EndpointError, BenchmarkError, OSError) as error:
-        print(f"repro.data.distill: {explain(error) or error}", file=sys.stderr)
+        print(f"repro.data.distill: {explain(error, 'out') or error}", file=sys.stderr)
         return 2
     last = done["counts"][str(settings["n"])]
     print(f"{last['kept']:,} of {last['candidates']:,} candidates kept, {last['kept_tokens']:,} tokens: {out / 'kept.parquet'}")

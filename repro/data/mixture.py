@@ -143,6 +143,7 @@ def write(weights: Mapping[str, float], out: Path, size: int | None = None, coun
 
 def main(arguments: Sequence[str]) -> int:
     from evals.__main__ import choice, pairs, real, whole
+    from repro.errors import explain
     from repro.models.load import load_tokenizer, resolve
 
     if not arguments or "--help" in arguments or "-h" in arguments:
@@ -165,7 +166,7 @@ def main(arguments: Sequence[str]) -> int:
             count = lambda text: len(tokenizer(text, add_special_tokens=False)["input_ids"])  # noqa: E731
         made = write(weights, Path(given["out"]), whole("size", given["size"]) if "size" in given else None, count)
     except (ConfigError, OSError) as error:
-        print(f"repro.data.mixture: {error}", file=sys.stderr)
+        print(f"repro.data.mixture: {explain(error, 'out') or error}", file=sys.stderr)
         return 2
     print(f"{', '.join(f'{n:,} of {name}' for name, n in made.items())}: {given['out']}")
     return 0

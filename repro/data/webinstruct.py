@@ -156,6 +156,8 @@ def main() -> None:
     parser.add_argument("--key-env", help="environment variable with the endpoints' key")
     parser.add_argument("--timeout", type=float, default=600.0, help="seconds for one response")
     options = parser.parse_args()
+    from repro.errors import explain
+
     try:
         if options.limit is not None and options.limit < 1:
             raise ConfigError(f"--limit {options.limit}: at least 1")
@@ -164,7 +166,7 @@ def main() -> None:
         found = load(options.source, options.question, options.solution, options.limit)
         counts = run(found, *models, options.out, options.seed, options.source)
     except (ConfigError, EndpointError, OSError, ValueError) as error:
-        print(f"repro.data.webinstruct: {error}", file=sys.stderr)
+        print(f"repro.data.webinstruct: {explain(error, '--out') or error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("repro.data.webinstruct: interrupted; the same command continues where it was", file=sys.stderr)

@@ -151,6 +151,12 @@ def load_model(path: str | Path, *, training: bool = False):
                 f"model.path={str(path)!r} cannot be used: its files lack or misshape {len(names)} tensors that its config.json asks for "
                 f"({', '.join(names[:3])}{', ...' if len(names) > 3 else ''}); give a complete checkpoint"
             )
+    broken = next((name for name, weight in model.named_parameters() if not torch.isfinite(weight).all()), None)
+    if broken:
+        raise ConfigError(
+            f"model.path={str(path)!r} cannot be used: its tensor {broken} holds numbers that are not finite; the training that made it "
+            "diverged, or the file is damaged"
+        )
     model.generation_config = GenerationConfig(
         bos_token_id=model.config.bos_token_id, eos_token_id=model.config.eos_token_id, pad_token_id=model.config.pad_token_id
     )

