@@ -42,6 +42,23 @@ def test_a_base_without_template_becomes_usable(bare: Path, tmp_path: Path) -> N
     assert tokenizer.decode(encode_chat(tokenizer, "=4")).strip() == "=4"
 
 
+def test_a_longer_context_changes_the_positions_only(bare: Path, tmp_path: Path) -> None:
+    made = prepare(str(BASE), tmp_path / "made", rope=10, context=640)
+    one, two = (json.loads((folder / "config.json").read_text()) for folder in (BASE, made))
+    assert two["rope_parameters"]["rope_theta"] == 10 * one["rope_parameters"]["rope_theta"] and two["max_position_embeddings"] == 640
+    assert load_tokenizer(made).chat_template == load_tokenizer(BASE).chat_template and (made / "model.safetensors").is_symlink()
+    assert load_model(made).config.max_position_embeddings == 640
+    old = tmp_path / "old"  # theta beside the rest, as in files from before rope_parameters
+    shutil.copytree(BASE, old)
+    settings = {k: v for k, v in one.items() if k != "rope_parameters"}
+    (old / "config.json").write_text(json.dumps({**settings, "rope_theta": 10000.0}))
+    assert json.loads((prepare(str(old), tmp_path / "from-old", rope=10) / "config.json").read_text())["rope_theta"] == 100000.0
+    (old / "config.json").write_text(json.dumps(settings))
+    with pytest.raises(ConfigError, match="has no rope_theta"):
+        prepare(str(old), tmp_path / "none", rope=10)
+    assert not (tmp_path / "none").exists()
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
@@ -49,6 +66,8 @@ def test_a_base_without_template_becomes_usable(bare: Path, tmp_path: Path) -> N
         (["template=nothing"], "neither a file nor one of"),
         (["pad=nothing"], "not in the vocabulary"),
         (["colour=red"], "unknown key colour"),
+        (["rope=0"], "rope=0"),
+        (["context=many"], "context=many"),
     ],
 )
 def test_bad_input_is_one_line(more: list[str], message: str, bare: Path, tmp_path: Path, capsys) -> None:
