@@ -90,6 +90,28 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def read_table(path: Path) -> Any:
+    """All rows of a file as a pyarrow Table; Parquet without a detour through Python objects.
+
+    Raises BenchmarkError as ``read_rows``, and where a column of a JSONL file has values of several types.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if path.suffix != ".parquet":
+        rows = read_rows(path)
+        try:
+            return pa.Table.from_pylist(rows)
+        except (pa.ArrowException, OverflowError) as error:
+            raise BenchmarkError(f"{path}: a column has values of several types ({_line(error)})") from None
+    try:
+        return pq.read_table(path)
+    except FileNotFoundError:
+        raise BenchmarkError(f"{path} does not exist") from None
+    except (pa.ArrowException, OSError) as error:
+        raise BenchmarkError(f"{path}: cannot be read ({_line(error)}); copy it again") from None
+
+
 def _line(error: BaseException) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)[:200]
 
@@ -100,7 +122,7 @@ def _jsonl(raw: bytes, path: Path) -> Iterable[dict[str, Any]]:
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:  # bytes that are not UTF-8 too
+        except (ValueError, RecursionError) as error:  # bytes that are not UTF-8, thousands of brackets
             raise BenchmarkError(f"{path}, line {number}: not JSON ({_line(error)}); one object a line") from None
         if not isinstance(row, dict):
             raise BenchmarkError(f"{path}, line {number}: a {type(row).__name__}, not an object; one object a line")

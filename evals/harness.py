@@ -5,7 +5,7 @@ functions of the file and nothing is generated twice. Samples are generated in b
 killed evaluation goes on after its last batch, with the records that it would have had. Prompts of published benchmarks have the
 instruction of a format (``evals/prompts.py``), the micro world's are bare. A stage of every cell of a sweep; alone it is a command:
 
-    python -m evals.harness model=PATH benchmark=math500,aime2024 samples=4        # all keys: python -m evals.harness --help
+    python -m evals.harness model=PATH benchmark=math500,aime2024 sampling=paper       # all keys: python -m evals.harness --help
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from repro.store import RESUME
 
 log = logging.getLogger(__name__)
 VERSION = 4  # of the stage; raise it when a change here makes other records
+MOST = 10_000_000  # samples of a benchmark, all held in memory as plans
 
 
 def schema():
@@ -102,8 +103,11 @@ def plan(settings: dict[str, Any], name: str, tokenizer) -> Plan:
         style = settings.get("prompt") or style
     if style not in FORMATS:
         raise ConfigError(f"prompt={style} does not exist: choose one of {', '.join(FORMATS)}")
+    questions, count = benchmark.questions(settings["questions"], settings.get("data")), samples_of(settings, name)
+    if len(questions) * count > MOST:
+        raise ConfigError(f"samples={count}: {len(questions)} questions of {name} make more than {MOST:,} samples; choose fewer")
     samples = []
-    for question in benchmark.questions(settings["questions"], settings.get("data")):
+    for question in questions:
         prompt = encode_chat(tokenizer, render(style, question.prompt, question.task, question.options))
         facts = {
             "benchmark": name,
@@ -116,7 +120,7 @@ def plan(settings: dict[str, Any], name: str, tokenizer) -> Plan:
             "prompt_hash": hashlib.sha256(str(prompt).encode()).hexdigest()[:16],
             "gold": question.gold,
         }
-        for index in range(samples_of(settings, name)):
+        for index in range(count):
             # A sample's random numbers depend on what it is, so adding a benchmark, questions or samples leaves the others as they were.
             key = f"{settings['seed']}/{name}/{question.id}/{index}"
             samples.append(Sample(question, index, prompt, key, {**facts, "sample_index": index}))
@@ -204,7 +208,8 @@ def evaluate(config: dict[str, Any], verifier, model_path: Path, work: Path, lab
         "tokens": int(sum(table["tokens"].to_pylist())),
         "samples": table.num_rows,
         "prompts": {p.benchmark.name: {"style": p.style, "stop": list(prompt_format(p.style).stop)} for p in plans},
-        "chat_template": hashlib.sha256(str(tokenizer.chat_template).encode()).hexdigest()[:16],
+        "chat_template": tokenizer.chat_template,
+        "chat_template_hash": hashlib.sha256(str(tokenizer.chat_template).encode()).hexdigest()[:16],
     }
 
 
@@ -272,6 +277,6 @@ def _score(settings: dict[str, Any], p: Plan, samples: list[Sample], verifier, e
 if __name__ == "__main__":
     import sys
 
-    from evals.__main__ import main
+    from evals.command import main
 
     sys.exit(main())

@@ -3,10 +3,11 @@
 Differs from lm-eval's aggregation in that records of several samples a question stay apart: averages carry a standard error clustered by
 question, pass@k is the unbiased estimate and refuses questions with too few samples, maj@k is exact over all subsets.
 
-``records`` is a pyarrow Table or a mapping of column -> array, one row a sample, of **one** arm, seed, checkpoint and benchmark; a pair of
-question and sample that stands there twice is refused, since it means that two of these were mixed. Columns: ``question_id``,
-``sample_index``, ``correct``; by function also ``tokens``, ``finish_reason`` (stop | length), ``extracted``, ``response``, and ``level``,
-``subject`` or whatever a breakdown asks for. ``evals/harness.py`` writes them.
+``records`` is a pyarrow Table or a mapping of column -> array, one row a sample, of **one** arm, seed, checkpoint and benchmark
+(``evals/records.py`` checks them). Columns: ``question_id``, ``sample_index``, ``correct``; by function also ``tokens``, ``finish_reason``
+(stop | length), ``extracted``, ``response``, and ``level``, ``subject`` or whatever a breakdown asks for. ``evals/harness.py`` writes them.
+
+    python -m evals.metrics records=outputs/evals/NAME/samples.parquet        # all of them, by benchmark (--help)
 
     >>> records = {"question_id": ["a", "a", "b", "b"], "sample_index": [0, 1, 0, 1], "correct": [1, 0, 1, 1]}
     >>> avg_at_k(records).mean, pass_at_k(records, 2).mean
@@ -16,13 +17,14 @@ question and sample that stands there twice is refused, since it means that two 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
+from evals.records import columns, enough, first_k, nothing, select
 from repro.cot import profile, summarise
 from repro.report.table import question_interval
 from repro.rewards.checks import whole
@@ -44,97 +46,6 @@ class Estimate:
     questions: int
     samples: int
     covers: str = "questions"
-
-
-def columns(records: Any, *names: str) -> list[np.ndarray]:
-    """The named columns after the checks that all functions share.
-
-    Raises:
-        ValueError: a missing column, columns of unequal length, no row, null or nan in ``correct``, ``tokens``, ``question_id`` or
-            ``sample_index``, a ``correct`` that is not 0 or 1, negative ``tokens``, several benchmarks, a sample that stands there twice.
-    """
-    table = hasattr(records, "column_names")
-    present = list(records.column_names if table else records)
-    wanted = list(dict.fromkeys(("question_id", "sample_index", *names)))
-    if missing := [name for name in wanted if name not in present]:
-        raise ValueError(f"missing column {', '.join(missing)}: the records have {', '.join(map(str, present)) or 'no columns'}")
-    read = {name: _column(name, records[name].to_pylist() if table else records[name]) for name in wanted}
-    sizes = {name: len(column) for name, column in read.items()}
-    if len(set(sizes.values())) > 1:
-        raise ValueError("columns of unequal length: " + ", ".join(f"{name} {size}" for name, size in sizes.items()))
-    if not sizes["question_id"]:
-        raise ValueError("no records: there is nothing to average")
-    if (
-        "benchmark" in present
-        and len(found := {str(name) for name in (records["benchmark"].to_pylist() if table else records["benchmark"])}) > 1
-    ):
-        raise ValueError(f"several benchmarks ({', '.join(sorted(found))}): choose the records of one first")
-    _refuse_duplicates(read["question_id"], read["sample_index"])
-    return [read[name] for name in names]
-
-
-def _nothing(value: Any) -> bool:
-    """None, nan (what differs from itself) or an empty text: how files say "no value"."""
-    return value is None or value != value or (isinstance(value, str) and not value.strip())  # noqa: PLR0124
-
-
-def _column(name: str, values: Any) -> np.ndarray:
-    """One column as an array, checked if the metrics calculate with it."""
-    entries = np.empty(len(values), dtype=object)
-    entries[:] = list(values)
-    if name not in ("question_id", "sample_index", "correct", "tokens", "finish_reason"):
-        return entries
-    for index, value in enumerate(entries):
-        if _nothing(value):
-            raise ValueError(f"{name}[{index}]: is {value!r}, missing or not a number; grade or drop the sample first")
-    if name == "question_id":
-        return np.array([str(value) for value in entries])
-    if name == "finish_reason":
-        if unknown := sorted({str(value) for value in entries} - {"stop", "length"}):
-            raise ValueError(f"finish_reason: must be stop or length, not {', '.join(unknown)}")
-        return entries.astype(str)
-    numbers = np.asarray(entries.tolist())
-    if name == "correct":
-        if numbers.dtype.kind not in "biuf" or not np.isin(numbers, (0, 1)).all():
-            raise ValueError("correct: must be true or false (or 1 and 0) for every sample")
-        return numbers.astype(float)
-    if numbers.dtype.kind not in "iuf" or (numbers < 0).any() or (numbers != np.floor(numbers)).any() or np.isinf(numbers).any():
-        raise ValueError(f"{name}: must be whole numbers, at least 0")
-    return numbers.astype(np.int64)
-
-
-def _refuse_duplicates(question: np.ndarray, sample: np.ndarray) -> None:
-    order = np.lexsort((sample, question))
-    same = (question[order][1:] == question[order][:-1]) & (sample[order][1:] == sample[order][:-1])
-    if same.any():
-        at = order[int(same.argmax())]
-        raise ValueError(
-            f"question '{question[at]}' has sample {sample[at]} twice: records of several arms, seeds or checkpoints are mixed, choose one first"
-        )
-
-
-def first_k(records: Any, k: int | None) -> np.ndarray:
-    """Which rows are among the first k samples of their question, by ``sample_index``: bool array [samples].
-
-    Raises:
-        ValueError: ``k`` below 1, a question with fewer samples than k (named).
-    """
-    question, sample = columns(records, "question_id", "sample_index")
-    if k is None:
-        return np.ones(len(question), dtype=bool)
-    whole("k", k, at_least=1)
-    names, index, count = np.unique(question, return_inverse=True, return_counts=True)
-    _enough(names, count, k)
-    order = np.lexsort((sample, index))
-    rank = np.empty(len(question), dtype=np.int64)
-    rank[order] = np.arange(len(question)) - np.repeat(np.cumsum(count) - count, count)
-    return rank < k
-
-
-def _enough(names: np.ndarray, count: np.ndarray, k: int) -> None:
-    if (count < k).any():
-        at = int((count < k).argmax())
-        raise ValueError(f"question '{names[at]}' has {count[at]} samples, {k} are needed: generate the missing ones or choose a smaller k")
 
 
 def clustered_se(values: np.ndarray, clusters: np.ndarray) -> float:
@@ -201,7 +112,7 @@ def pass_at_k(records: Any, k: int) -> Estimate:
     question, correct = columns(records, "question_id", "correct")
     whole("k", k, at_least=1)
     names, index, count = np.unique(question, return_inverse=True, return_counts=True)
-    _enough(names, count, k)
+    enough(names, count, k)
     right = np.bincount(index, correct).astype(int)
     # Whole numbers of any size, so that nothing is rounded before the division.
     values = np.array([1 - math.comb(n - c, k) / math.comb(n, k) for n, c in zip(count.tolist(), right.tolist(), strict=True)])
@@ -229,10 +140,10 @@ def maj_at_k(records: Any, k: int | None = None) -> Estimate:
     names, index, count = np.unique(question, return_inverse=True, return_counts=True)
     if k is not None:
         whole("k", k, at_least=1)
-        _enough(names, count, k)
+        enough(names, count, k)
     votes: list[dict[str, list[float]]] = [{} for _ in names]
     for at, right, answer in zip(index.tolist(), correct.tolist(), extracted, strict=True):
-        if not _nothing(answer):
+        if not nothing(answer):
             votes[at].setdefault(str(answer).strip(), []).append(right)
     values = np.zeros(len(names))
     for at, groups in enumerate(votes):
@@ -275,15 +186,8 @@ def breakdown(records: Any, by: str, metric: Callable[[Any], Any] = avg_at_k) ->
         ValueError: as ``columns`` and ``metric``.
     """
     _, values = columns(records, "question_id", by)
-    labels = np.array(["unknown" if _nothing(value) else str(value) for value in values])
+    labels = np.array(["unknown" if nothing(value) else str(value) for value in values])
     return {str(label): metric(select(records, labels == label)) for label in np.unique(labels)}
-
-
-def select(records: Any, chosen: np.ndarray) -> Mapping[str, Any]:
-    """The chosen rows (bool array [samples]), as the same kind of records."""
-    if hasattr(records, "column_names"):
-        return records.filter(chosen)
-    return {name: np.asarray(column, dtype=object)[chosen] for name, column in records.items()}
 
 
 def lengths(records: Any) -> dict[str, float]:
@@ -313,7 +217,7 @@ def lengths(records: Any) -> dict[str, float]:
 def no_answer_share(records: Any) -> float:
     """Share of samples from which no answer could be extracted (null, nan or empty). Raises ValueError as ``columns``."""
     (extracted,) = columns(records, "extracted")
-    return _mean([_nothing(answer) for answer in extracted])
+    return _mean([nothing(answer) for answer in extracted])
 
 
 def text_metrics(records: Any) -> dict[str, float]:
@@ -348,3 +252,11 @@ def length_difficulty(records: Any) -> dict[str, float]:
         return {"rho": math.nan, "p": math.nan, "questions": float(len(count))}
     found = spearmanr(length, error)
     return {"rho": float(found.statistic), "p": float(found.pvalue), "questions": float(len(count))}
+
+
+if __name__ == "__main__":
+    import sys
+
+    from evals.summary import main
+
+    sys.exit(main())

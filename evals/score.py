@@ -1,28 +1,30 @@
 """Scores responses that somebody else generated, with the verifier that scores ours, and writes one record a response.
 
 Unlike a table of scores the records keep what was extracted and which rule decided, so two harnesses can be compared response by response;
-a response without an answer is counted as such and never turned into a guess. Several responses to one question are samples of it.
+a response without an answer is counted as such and never turned into a guess. Several responses to one question are samples of it. The
+command is the harness's:
 
-    python -m evals.score recorded.jsonl.gz --benchmark mmlu_pro --by model --out records.parquet
-    python -m evals.score recorded.jsonl --benchmark math500                 # answers looked up by the question's id in REPRO_DATA_DIR
+    python -m evals.harness score=recorded.jsonl.gz benchmark=mmlu_pro by=model out=records.parquet
+    python -m evals.harness score=recorded.jsonl benchmark=math500       # answers looked up by the question's id in REPRO_DATA_DIR
 """
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import json
 import logging
 import math
-import sys
+import os
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from evals.benchmarks import BENCHMARKS, Benchmark, FileBenchmark
-from evals.files import BenchmarkError, pick, read_rows
-from repro.verifiers import TASKS, GoldError, Verifier
+from evals.benchmarks import Benchmark, FileBenchmark, Question
+from evals.files import BenchmarkError, pick
+from evals.records import nothing
+from repro.config import ConfigError
+from repro.verifiers import GoldError, Verifier
 
 log = logging.getLogger(__name__)
 MICRO_SIZE = 1_000  # questions of a micro benchmark among which ids are looked up
@@ -32,21 +34,11 @@ COLUMNS = {
     "gold?": ("gold",),
     "task?": ("task",),
     "truncated?": ("truncated",),
+    "tokens?": ("tokens",),
     "finish_reason?": ("finish_reason",),
     "label?": ("label",),
 }
-HELP = """columns of the recorded file (JSONL, Parquet or CSV, .gz too):
-  question_id or id    of the question in the benchmark; samples of one question have the same
-  response or output   the whole text that the model generated; required
-  gold                 reference answer; without it, that of the benchmark's question
-  task                 math, letter, numeric or text; without it, that of the benchmark's question, else --task
-  truncated            true where the response was cut at its token limit (or finish_reason = length): it then has no answer
-  label                a verdict somebody else gave; the agreement with it is reported
-The folder of the benchmark's own file is REPRO_DATA_DIR; it is only needed for rows without a gold or a task.
-
-columns written (--out, JSONL or Parquet by its suffix):
-  benchmark, benchmark_version, question_id, subject, level, sample_index, gold, task, response, extracted (null: no answer), correct,
-  rule, reason, verifier_version, label, group (the value of the column --by)"""
+SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz")  # of what is written
 
 
 def score(
@@ -59,7 +51,7 @@ def score(
     root: str | None = None,
     where: str = "the recorded file",
 ) -> list[dict[str, Any]]:
-    """One record a response; columns in ``--help``.
+    """One record a response, with the columns of ``schema()``; those that are read are in ``python -m evals.harness --help``.
 
     Args:
         rows: recorded responses.
@@ -77,49 +69,27 @@ def score(
     alone = all(f["gold"] is not None and (f["task"] or task) for f in fields)
     known = {} if alone or benchmark is None else {q.id: q for q in _questions(benchmark, root)}
     counts: dict[Any, int] = defaultdict(int)
-    records, differ = [], 0
+    records, differ, shuffled = [], 0, 0
     for number, (row, f) in enumerate(zip(rows, fields, strict=True), 1):
-        if by is not None and by not in row:
-            raise BenchmarkError(f"{where}, row {number}: no column {by} for --by; it has {', '.join(row)}")
-        if not isinstance(f["response"], str):
-            raise BenchmarkError(f"{where}, row {number}: the response must be text, got {f['response']!r:.80}")
-        name = str(number) if f["question_id"] is None else str(f["question_id"])
-        question = known.get(name)
-        if question is None and f["gold"] is None:
-            which = f"{benchmark.name} has no question {name}" if benchmark else "no column gold and no --benchmark"
-            raise BenchmarkError(f"{where}, row {number}: {which}; the row needs a gold or the id of a question")
-        gold = question.gold if f["gold"] is None else str(f["gold"])
-        kind = f["task"] or (question.task if question else task)
-        if kind is None:
-            which = f"{benchmark.name} has no question {name}" if benchmark else "no column task and no --benchmark"
-            raise BenchmarkError(f"{where}, row {number}: {which}, so how to compare is unknown; give --task")
-        group = "" if by is None else str(row[by])
         try:
-            verifier.check_gold(gold, task=kind, question_id=name)
+            record = _record(row, f, str(number), benchmark, known, verifier, task, by)
         except (GoldError, ValueError) as error:
             raise BenchmarkError(f"{where}, row {number}: {error}") from None
-        records.append(
-            {
-                "benchmark": benchmark.name if benchmark else "",
-                "benchmark_version": benchmark.version if benchmark else 0,
-                "question_id": name,
-                "subject": question.subject if question else "",
-                "level": question.level if question else "",
-                "sample_index": counts[group, name],
-                "gold": gold,
-                "task": kind,
-                "response": f["response"],
-                "label": f["label"],
-                "group": group,
-            }
-        )
-        counts[group, name] += 1
-        differ += question is not None and question.gold != gold
+        record["sample_index"] = counts[record["group"], record["question_id"]]
+        counts[record["group"], record["question_id"]] += 1
+        records.append(record)
+        question = known.get(record["question_id"])
+        differ += question is not None and question.gold != record["gold"]
+        shuffled += question is not None and bool(question.order) and f["gold"] is None
     if differ:  # another order of the options, or another edition of the questions
         log.warning("%s: %d references differ from those of %s; the recorded ones count", where, differ, benchmark.name)
-    cut = [_cut(f) for f in fields]
+    if shuffled:
+        log.warning("%s: %d rows have no gold, so they are taken to show the options of %s in our order", where, shuffled, benchmark.name)
     verdicts = verifier.verify_batch(
-        [r["gold"] for r in records], [r["response"] for r in records], task=[r["task"] for r in records], truncated=cut
+        [r["gold"] for r in records],
+        [r["response"] for r in records],
+        task=[r["task"] for r in records],
+        truncated=[r["finish_reason"] == "length" for r in records],
     )
     for record, verdict in zip(records, verdicts, strict=True):
         record |= {"extracted": verdict.extracted, "correct": verdict.correct, "rule": verdict.rule, "reason": verdict.reason}
@@ -127,12 +97,104 @@ def score(
     return records
 
 
+def schema():
+    """Arrow types of the records: as far as they go the columns of the harness's own (``evals.harness.schema``)."""
+    import pyarrow as pa
+
+    text, number = pa.string(), pa.int64()
+    return pa.schema(
+        {
+            "benchmark": text,
+            "benchmark_version": number,
+            "group": text,  # the value of the column ``by``
+            "question_id": text,
+            "level": text,
+            "subject": text,
+            "sample_index": number,
+            "task": text,
+            "gold": text,
+            "response": text,
+            "tokens": number,  # null where the file does not say
+            "finish_reason": text,  # stop | length
+            "extracted": text,  # null: no answer
+            "correct": pa.bool_(),
+            "rule": text,
+            "reason": text,
+            "verifier_version": text,
+            "label": pa.bool_(),  # of somebody else
+        }
+    )
+
+
+def _record(
+    row: dict[str, Any],
+    f: dict[str, Any],
+    number: str,
+    benchmark: Benchmark | None,
+    known: dict[str, Question],
+    verifier: Verifier,
+    task: str | None,
+    by: str | None,
+) -> dict[str, Any]:
+    """What is known of a response before it is scored. Raises ValueError and GoldError for a row that cannot be."""
+    if by is not None and by not in row:
+        raise ValueError(f"no column {by} for by={by}; it has {', '.join(map(str, row))}")
+    if not isinstance(f["response"], str):
+        raise ValueError(f"the response must be text, got {f['response']!r:.80}")
+    name = number if f["question_id"] is None else str(f["question_id"])
+    question = known.get(name)
+    if question is None and f["gold"] is None:
+        which = f"{benchmark.name} has no question {name}" if benchmark else "no column gold and no benchmark="
+        raise ValueError(f"{which}; the row needs a gold or the id of a question")
+    kind = f["task"] or (question.task if question else task)
+    if kind is None:
+        which = f"{benchmark.name} has no question {name}" if benchmark else "no column task and no benchmark="
+        raise ValueError(f"{which}, so how to compare is unknown; give task=")
+    gold = question.gold if f["gold"] is None else str(f["gold"])
+    verifier.check_gold(gold, task=kind, question_id=name)
+    cut = _truth("truncated", f["truncated"]) or f["finish_reason"] == "length"
+    return {
+        "benchmark": benchmark.name if benchmark else "",
+        "benchmark_version": benchmark.version if benchmark else 0,
+        "group": "" if by is None else str(row[by]),
+        "question_id": name,
+        "level": question.level if question else "",
+        "subject": question.subject if question else "",
+        "task": kind,
+        "gold": gold,
+        "response": f["response"].encode("utf-8", "replace").decode(),  # half a surrogate pair is no text that a file could hold
+        "tokens": _count("tokens", f["tokens"]),
+        "finish_reason": "length" if cut else "stop",
+        "label": _truth("label", f["label"]),
+    }
+
+
+def _truth(column: str, value: Any) -> bool | None:
+    """A cell as a truth value, None for none. Raises ValueError."""
+    if nothing(value):
+        return None
+    known = {True: True, False: False, "true": True, "false": False, "1": True, "0": False}  # 1 and 1.0 equal True
+    read = value.strip().lower() if isinstance(value, str) else value
+    if not isinstance(read, (str, bool, int, float)) or read not in known:
+        raise ValueError(f"{column} must be true or false, got {value!r:.40}")
+    return known[read]
+
+
+def _count(column: str, value: Any) -> int | None:
+    """A cell as a whole number of at least 0, None for none. Raises ValueError."""
+    if nothing(value):
+        return None
+    try:
+        number = int(value)
+        if number != float(value) or number < 0 or isinstance(value, bool):
+            raise ValueError
+    except (ValueError, TypeError, OverflowError):
+        raise ValueError(f"{column} must be a whole number of at least 0, got {value!r:.40}") from None
+    return number
+
+
 def _questions(benchmark: Benchmark, root: str | None):
     return benchmark.questions(None, root) if isinstance(benchmark, FileBenchmark) else benchmark.questions(MICRO_SIZE)
-
-
-def _cut(fields: dict[str, Any]) -> bool:
-    return fields["truncated"] in (True, 1, "true", "True", "1") or fields["finish_reason"] == "length"
 
 
 def interval(records: Sequence[dict[str, Any]]) -> tuple[float, float, float]:
@@ -165,58 +227,41 @@ def summary(records: Sequence[dict[str, Any]]) -> str:
         line = f"{name or 'all':28s} {mean:6.2f}%{ends}  no answer {none:5.2f}%  {len(rows)} responses, {questions} questions"
         labelled = [r for r in rows if r["label"] is not None]
         if labelled:
-            agree = sum(bool(r["label"]) == r["correct"] for r in labelled)
+            agree = sum(r["label"] == r["correct"] for r in labelled)
             here = sum(r["correct"] and not r["label"] for r in labelled)
-            line += f"; {agree} of {len(labelled)} labels agree ({100 * agree / len(labelled):.2f}%)"
+            recorded = 100 * sum(r["label"] for r in labelled) / len(rows)  # no label, no anchor: not counted as right
+            line += f"; labels say {recorded:.2f}%, {agree} of {len(labelled)} agree ({100 * agree / len(labelled):.2f}%)"
             line += f", {here} correct here only, {len(labelled) - agree - here} there only"
         lines.append(line)
     return "\n".join(lines)
 
 
+def target(text: str) -> Path:
+    """The file that records are to be written to. Raises ConfigError for another kind of file, and for one that cannot be written."""
+    path = Path(text).expanduser()
+    if not path.name.endswith(SUFFIXES) or path.is_dir():
+        raise ConfigError(f"out={text}: name a file that ends in {', '.join(SUFFIXES)}")
+    try:
+        _draft(path).write_text("")
+        _draft(path).unlink()
+    except OSError as error:
+        raise ConfigError(f"out={text} cannot be written ({error.strerror or error}): choose another file") from None
+    return path
+
+
+def _draft(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
 def write(records: Sequence[dict[str, Any]], path: Path) -> None:
-    """JSONL (``.jsonl``, ``.jsonl.gz``) or Parquet (``.parquet``) by the suffix. Raises BenchmarkError for another one."""
+    """The records as a file of the kind that its suffix says (``SUFFIXES``); whole or not at all."""
     if path.suffix == ".parquet":
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        types = {"benchmark_version": pa.int64(), "sample_index": pa.int64(), "correct": pa.bool_(), "label": pa.bool_()}
-        schema = pa.schema({name: types.get(name, pa.string()) for name in records[0]})
-        pq.write_table(
-            pa.Table.from_pylist([dict(r, label=None if r["label"] is None else bool(r["label"])) for r in records], schema=schema), path
-        )
-    elif path.name.endswith((".jsonl", ".jsonl.gz")):
-        with (gzip.open if path.suffix == ".gz" else open)(path, "wt", encoding="utf-8") as file:
-            file.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+        pq.write_table(pa.Table.from_pylist(list(records), schema=schema()), _draft(path))
     else:
-        raise BenchmarkError(f"--out {path}: unknown kind of file; use .jsonl, .jsonl.gz or .parquet")
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Command line; 2 for input that has to be mended, with one line on stderr."""
-    parser = argparse.ArgumentParser(
-        "python -m evals.score", description=__doc__, epilog=HELP, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("recorded", type=Path, help="file of recorded responses")
-    parser.add_argument("--benchmark", choices=list(BENCHMARKS), help="whose questions they answer; needed unless every row has its gold")
-    parser.add_argument("--task", choices=TASKS, help="kind of comparison of rows without one; then the benchmark's file is not needed")
-    parser.add_argument("--by", help="column to report by, e.g. model")
-    parser.add_argument("--root", help="folder of the benchmark's file (REPRO_DATA_DIR)")
-    parser.add_argument("--fallback", action="store_true", help="take the last number of responses that commit to no answer; rule says so")
-    parser.add_argument("--out", type=Path, help="write the records here (.jsonl, .jsonl.gz, .parquet)")
-    chosen = parser.parse_args(arguments)
-    try:
-        with Verifier(fallback=chosen.fallback) as verifier:
-            benchmark = BENCHMARKS[chosen.benchmark] if chosen.benchmark else None
-            rows = read_rows(chosen.recorded)
-            records = score(rows, benchmark, verifier, task=chosen.task, by=chosen.by, root=chosen.root, where=str(chosen.recorded))
-        if chosen.out:
-            write(records, chosen.out)
-    except BenchmarkError as error:
-        print(error, file=sys.stderr)
-        return 2
-    print(summary(records))
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        names = schema().names
+        with (gzip.open if path.suffix == ".gz" else open)(_draft(path), "wt", encoding="utf-8") as file:
+            file.writelines(json.dumps({name: record[name] for name in names}, ensure_ascii=False) + "\n" for record in records)
+    os.replace(_draft(path), path)

@@ -17,16 +17,14 @@ from evals.metrics import (
     avg_at_k,
     breakdown,
     clustered_se,
-    columns,
-    first_k,
     length_difficulty,
     lengths,
     maj_at_k,
     no_answer_share,
     pass_at_k,
-    select,
     text_metrics,
 )
+from evals.records import columns, first_k, select
 
 # Answers of each question's samples; "r" and "s" are right, None is no answer.
 ANSWERS = st.lists(st.lists(st.sampled_from(["r", "s", "x", "y", None]), min_size=3, max_size=6), min_size=1, max_size=4)

@@ -29,7 +29,6 @@ from evals.prompts import prompt_format, render  # noqa: E402
 from repro.verifiers import Verifier  # noqa: E402
 
 log = logging.getLogger(__name__)
-MICRO_SIZE = 100  # questions of a micro benchmark, which has no size of its own
 _VERIFIER = Verifier()
 
 
@@ -45,8 +44,7 @@ def documents(benchmark: str, prompt: str | None = None, data_root: str | None =
         BenchmarkError: as ``FileBenchmark.read``. ValueError: unknown prompt format.
     """
     chosen = BENCHMARKS[benchmark]
-    size = MICRO_SIZE if benchmark.startswith("micro_") else None
-    return [_document(q, prompt or chosen.style) for q in chosen.questions(size, data_root)]
+    return [_document(q, prompt or chosen.style) for q in chosen.questions(None, data_root)]
 
 
 def _document(question: Question, style: str) -> dict[str, Any]:

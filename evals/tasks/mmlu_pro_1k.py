@@ -45,8 +45,8 @@ def draw(questions: Iterable[tuple[str, str]], size: int = SIZE) -> list[str]:
 
 
 if __name__ == "__main__":
-    from evals.benchmarks import BENCHMARKS, SUBSET_IDS
+    from evals.mmlu_pro import MMLU_PRO, SUBSET_IDS
 
-    chosen = draw((q.id, q.subject) for q in BENCHMARKS["mmlu_pro"].questions())
+    chosen = draw((q.id, q.subject) for q in MMLU_PRO.questions())
     SUBSET_IDS.write_text("\n".join(chosen) + "\n")
     print(f"{len(chosen)} ids in {SUBSET_IDS.name}")

@@ -260,8 +260,8 @@ def check(
 
 
 def main(arguments: Sequence[str]) -> int:
-    from evals.__main__ import pairs, several, whole
     from repro.data.sets import prompt_text, rows_of
+    from repro.keys import pairs, several, whole
 
     if not arguments or "--help" in arguments or "-h" in arguments:
         print(HELP)

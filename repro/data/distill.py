@@ -114,8 +114,8 @@ Exit code: 0, or 2 for input that has to be mended or an endpoint that failed, w
 
 def read(arguments: Sequence[str]) -> dict[str, Any]:
     """The settings of the command. Raises ConfigError."""
-    from evals.__main__ import choice, pairs, real, whole
     from evals.engines import ENGINES
+    from repro.keys import choice, pairs, real, whole
 
     plain = lambda key, text: text  # noqa: E731
     keys: dict[str, tuple[Any, Any]] = {
@@ -182,7 +182,7 @@ def main(arguments: Sequence[str]) -> int:
         print(HELP)
         return 0
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    for name in ("httpx", "evals.benchmarks", "evals.files"):
+    for name in ("httpx", "evals"):
         logging.getLogger(name).setLevel(logging.ERROR)
     try:
         settings = read(arguments)

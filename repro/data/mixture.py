@@ -142,8 +142,8 @@ def write(weights: Mapping[str, float], out: Path, size: int | None = None, coun
 
 
 def main(arguments: Sequence[str]) -> int:
-    from evals.__main__ import choice, pairs, real, whole
     from repro.errors import explain
+    from repro.keys import choice, pairs, real, whole
     from repro.models.load import load_tokenizer, resolve
 
     if not arguments or "--help" in arguments or "-h" in arguments:

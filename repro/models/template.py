@@ -116,13 +116,13 @@ def _stretched(source: Path, rope: float, context: int | None) -> dict[str, Any]
 
 
 def _factor(key: str, text: str) -> float:
-    from evals.__main__ import real
+    from repro.keys import real
 
     return real(key, text, 1e-6, 1e6)
 
 
 def main(arguments: Sequence[str]) -> int:
-    from evals.__main__ import pairs, whole
+    from repro.keys import pairs, whole
 
     if not arguments or {"-h", "--help"} & set(arguments):
         print(HELP)

@@ -1,7 +1,7 @@
 """Speed and memory of the chain-of-thought metrics, against the target: 100,000 recorded-length responses in under 60 s and under 4 GiB.
 
-    REPRO_DATA_DIR=data OMP_NUM_THREADS=1 python tests/benchmarks/cot.py                    half a minute, one core
-    OMP_NUM_THREADS=1 python tests/benchmarks/cot.py --responses 20000 --long 1000          smaller, on synthetic chains
+    REPRO_DATA_DIR=... OMP_NUM_THREADS=1 python -m tests.benchmarks.cot [--write]            half a minute, one core
+    OMP_NUM_THREADS=1 python -m tests.benchmarks.cot --responses 20000 --long 1000           smaller, on synthetic chains
 
 With ``REPRO_DATA_DIR`` the texts are those of ``raw_generations.jsonl.gz``, repeated in order up to the number asked for and held in memory
 as separate strings, as records are. Without it they are synthetic sentences of log-normal length, and the table says so. A second row has
@@ -110,35 +110,46 @@ def of_records(records: dict[str, list]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--responses", type=int, default=100_000)
     parser.add_argument("--long", type=int, default=2000, help="chains of some 8,000 tokens")
+    parser.add_argument("--write", action="store_true", help="keep the table as the README's (then run python -m repro.report.readme)")
     options = parser.parse_args()
+
+    from repro.manifest import environment
+    from repro.report.readme import RESULTS
+
     real = "REPRO_DATA_DIR" in os.environ
     source = recorded() if real else synthetic()
-    print("texts: " + ("raw_generations.jsonl.gz" if real else "SYNTHETIC, REPRO_DATA_DIR is unset") + "; CPU seconds of one core\n")
-    print("| what | responses | mean characters | seconds | responses/s | MB/s | 100,000 take | peak GiB |")
-    print("|---|---:|---:|---:|---:|---:|---:|---:|")
+    lines = [
+        "| metrics | responses | characters, mean | seconds | MB/s | 100,000 take, s | peak, GiB |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
 
     def row(what: str, count: int, characters: float, taken: float) -> None:
-        print(
-            f"| {what} | {count} | {characters:.0f} | {taken:.2f} | {count / taken:.0f} | {count * characters / taken / 1e6:.1f} "
-            f"| {taken * 100_000 / count:.1f} | {peak_gigabytes():.2f} |",
-            flush=True,
-        )
+        speed = f"{count * characters / taken / 1e6:.1f}" if characters else "-"
+        long = f"{characters:,.0f}" if characters else "-"
+        lines.append(f"| {what} | {count:,} | {long} | {taken:.2f} | {speed} | {taken * 100_000 / count:.1f} | {peak_gigabytes():.2f} |")
 
     for what, texts in (
-        ("text metrics, recorded lengths" if real else "text metrics, synthetic lengths", resized(source, options.responses)),
-        ("text metrics, some 8,000 tokens each", resized(source, options.long, 24_000)),
+        ("of the text", resized(source, options.responses)),
+        ("of the text, some 8,000 tokens each", resized(source, options.long, 24_000)),
     ):
         records = as_records(texts)
         mean = sum(map(len, texts)) / len(texts)
         row(what, len(texts), mean, seconds(lambda records=records: text_metrics(records)))
-        if texts and what.endswith("lengths"):
-            row("avg, pass, maj, lengths, breakdown", len(texts), mean, seconds(lambda records=records: of_records(records)))
+        if what == "of the text":
+            row("avg@k, pass@8, maj@8, lengths, breakdown", len(texts), 0, seconds(lambda records=records: of_records(records)))
         del records, texts
     ids = np.minimum(np.random.default_rng(0).zipf(1.2, (options.long, 8192)), 128_000)
-    row("40-gram repetition of 8,192 token ids", options.long, 3 * 8192, seconds(lambda: repeated_tokens(ids)))
+    row("repetition of 8,192 token ids, 40-grams", options.long, 0, seconds(lambda: repeated_tokens(ids)))
+    facts = environment()
+    texts = "raw_generations, repeated in order" if real else "SYNTHETIC (REPRO_DATA_DIR is unset)"
+    lines += ["", f"Target: 100,000 of recorded length in 60 s and 4 GiB. CPU seconds of one core; texts: {texts}."]
+    lines += [f"{facts['cpu']}, commit {facts['commit'][:10]}."]
+    print("\n".join(lines))
+    if options.write:
+        (RESULTS / "cot_bench.md").write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,5 @@
 """Segmentation, keywords, repetition, coding and the table's numbers: definitions, properties on any text, refusals, large responses."""
 
-import time
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -182,7 +180,7 @@ def test_refusals(call, message):
 
 
 @pytest.mark.parametrize("unit", ["Wait, let me check n = 3. ", "wait", "\n", "é"])
+@pytest.mark.timeout(180)  # what is not linear in the response would need hours
 def test_a_response_of_ten_megabytes(unit):
-    start = time.process_time()
-    profile([unit * (10_000_000 // len(unit.encode()))])
-    assert time.process_time() - start < 30
+    found = profile([unit * (10_000_000 // len(unit.encode()))])
+    assert all(len(column) == 1 for column in found.values())

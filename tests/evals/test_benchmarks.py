@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from evals.benchmarks import BENCHMARKS, SUBSET_IDS, FileBenchmark
+from evals.benchmarks import BENCHMARKS, FileBenchmark
 from evals.files import BenchmarkError
+from evals.mmlu_pro import SUBSET_IDS
 from evals.tasks.mmlu_pro_1k import draw
 from repro.verifiers import Verifier
 

@@ -17,13 +17,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from evals import engines, harness, metrics
-from evals.__main__ import main, read
 from evals.benchmarks import BENCHMARKS
+from evals.command import KEYS, SCORE_KEYS, main, read
 from evals.prompts import FORMATS, QWEN_MATH, Format, render
-from repro.config import ConfigError
+from evals.sampling import SAMPLING
+from repro.config import ConfigError, plain
 from repro.models.load import encode_chat, load_tokenizer
 from repro.store import RESUME
 from repro.verifiers import Verifier
+from tests.test_config import composed
 
 ROOT = Path(__file__).parents[2]
 MODEL = ROOT / "repro" / "models" / "base" / "llama" / "model"
@@ -72,11 +74,20 @@ def test_command_end_to_end(tmp_path, capsys, generated):
         assert rows["question_id"].to_pylist()[::2] == [q.id for q in BENCHMARKS[name].questions(6)]
         average, tokens = metrics.avg_at_k(rows), metrics.lengths(rows)
         cells = next(text for text in shown.splitlines() if text.startswith(name)).split()
-        assert cells[1:5] == ["6", f"{100 * average.mean:.2f}", f"[{100 * max(0.0, average.low):.2f},", f"{100 * average.high:.2f}]"]
-        expected = [metrics.pass_at_k(rows, 2).mean, tokens["mean"] / 100, tokens["truncated"], metrics.no_answer_share(rows)]
-        assert cells[5:] == [f"{100 * v:.1f}" if i == 1 else f"{100 * v:.2f}" for i, v in enumerate(expected)]
+        assert cells[1:6] == [
+            "6",
+            "2",
+            *(f"{100 * v:.2f}" for v in (average.mean,)),
+            f"[{100 * average.low:.2f},",
+            f"{100 * average.high:.2f}]",
+        ]
+        expected = [metrics.pass_at_k(rows, 2).mean, metrics.maj_at_k(rows, 2).mean]
+        assert cells[6:8] == [f"{100 * v:.2f}" for v in expected] and cells[8] == f"{tokens['mean']:.1f}"
+        assert cells[9:] == [f"{100 * v:.2f}" for v in (tokens["truncated"], metrics.no_answer_share(rows))]
     said = json.loads((out / "evaluation.json").read_text())
-    assert said["prompts"]["micro_math"] == {"style": "plain", "stop": []} and said["samples"] == 24 and said["chat_template"]
+    assert said["prompts"]["micro_math"] == {"style": "plain", "stop": []} and said["samples"] == 24
+    assert said["chat_template"] == load_tokenizer(MODEL).chat_template and len(said["chat_template_hash"]) == 16
+    assert said["settings"]["temperature"] == 0.7 and said["settings"]["seed"] == 0
     assert not (out / RESUME).exists()
     assert main(line) == 0 and capsys.readouterr().out == shown  # finished: printed again, nothing generated
     assert len(generated) == 24
@@ -150,7 +161,59 @@ def test_several_decoding_seeds_are_an_evaluation_each(tmp_path, capsys):
     assert "over decoding seeds 0, 3, sd" in said
     one, two = (pq.read_table(tmp_path / "out" / f"seed={seed}" / "samples.parquet") for seed in (0, 3))
     assert one["question_id"] == two["question_id"] and one["response"] != two["response"]
-    assert main([*line, "seed=1,1"]) == 2 and "every seed once" in capsys.readouterr().err
+    assert main([*line, "seed=1,1"]) == 2 and "name every number once" in capsys.readouterr().err
+
+
+def test_sampling_settings_by_name():
+    line = ["model=m", "benchmark=math500,aime2024"]
+    names = ("temperature", "top_p", "max_tokens", "samples", "samples_by")
+
+    def chosen(*more):
+        settings = read([*line, *more])
+        assert "sampling" not in settings  # what it stands for is recorded, not its name
+        return tuple(settings[name] for name in names)
+
+    assert chosen() == chosen("sampling=paper") == (0.7, 0.95, 16_384, 4, {"aime2024": 16})
+    assert chosen("sampling=paper_base") == (0.0, 1.0, 4_096, 1, {})
+    assert chosen("sampling=open_r1", "max_tokens=100") == (0.6, 0.95, 100, 4, {"aime2024": 64})
+    assert chosen("samples=2") == (0.7, 0.95, 16_384, 2, {})  # said, it is that of every benchmark
+    assert chosen("temperature=0") == (0.0, 0.95, 16_384, 1, {})
+    assert chosen("sampling=paper_base", "temperature=1", "samples=3") == (1.0, 1.0, 4_096, 3, {})
+
+
+@pytest.mark.parametrize(("experiment", "sampling"), [("reward_design", "paper"), ("base_rl_behaviours", "paper_base")])
+def test_sweeps_at_paper_scale_sample_as_the_named_settings_say(experiment, sampling):
+    settings, named = plain(composed(f"+experiment={experiment}", "scale=paper"))["eval"], SAMPLING[sampling]
+    asked = [name for name in settings["benchmarks"] if name.startswith("aime")]
+    assert {key: settings[key] for key in ("temperature", "max_tokens")} == {key: named[key] for key in ("temperature", "max_tokens")}
+    if settings["temperature"] > 0:
+        assert settings["top_p"] == named["top_p"] and asked
+        assert {harness.samples_of(settings, name) for name in asked} == {16} and settings["samples"] == named["samples"]
+    else:
+        assert settings["samples"] == 1
+
+
+def test_an_engine_that_dies_is_one_line_and_the_same_line_goes_on(tmp_path, monkeypatch, capsys, generated):
+    line = [*SMALL, "benchmark=micro_math", "batch_size=5", f"out={tmp_path}"]
+    complete = engines.TransformersEngine.complete
+
+    def dies(self, prompts, names, **settings):
+        if len(generated) >= 5:
+            raise RuntimeError("CUDA error: an illegal memory access\nmore lines")
+        return complete(self, prompts, names, **settings)
+
+    monkeypatch.setattr(engines.TransformersEngine, "complete", dies)
+    assert main(line) == 1
+    captured = capsys.readouterr()
+    assert (
+        not captured.out
+        and captured.err.count("\n") == 1
+        and "RuntimeError: CUDA error: an illegal memory access); finished" in captured.err
+    )
+    assert "Traceback" in (tmp_path / "error.log").read_text() and not (tmp_path / "samples.parquet").exists()
+    monkeypatch.setattr(engines.TransformersEngine, "complete", complete)
+    assert main(line) == 0 and len(generated) == len(set(generated)) == 12
+    assert not (tmp_path / "error.log").exists()
 
 
 def test_progress_counts_the_questions_there_are(tmp_path, monkeypatch):
@@ -274,27 +337,20 @@ def test_vllm_gets_a_seed_a_sample_and_the_stop_strings(tmp_path, monkeypatch, t
         engines.make("vllm", MODEL, tokenizer, 51)
 
 
-def test_recorded_responses_are_handed_over(tmp_path, capsys):
-    question = BENCHMARKS["micro_math"].questions(1)[0]
-    recorded = tmp_path / "r.jsonl"
-    recorded.write_text(json.dumps({"id": question.id, "response": f"\\boxed{{{question.gold}}}"}) + "\n")
-    assert main([f"score={recorded}", "benchmark=micro_math", f"out={tmp_path / 'o'}"]) == 0
-    assert "100.00%" in capsys.readouterr().out and pq.read_table(tmp_path / "o" / "records.parquet").num_rows == 1
-
-
+@pytest.mark.timeout(120)  # a grader that is not linear in the response would need hours
 def test_a_response_of_10_megabytes(tmp_path, capsys):
     recorded = tmp_path / "r.jsonl"
     long = "x = 1, so \\frac{1}{2} and { " * 350_000
     recorded.write_text(json.dumps({"id": "q", "gold": "5", "response": f"{long}\\boxed{{5}}"}) + "\n")
-    start = time.monotonic()
     assert main([f"score={recorded}", "task=math"]) == 0
-    assert "100.00%" in capsys.readouterr().out and time.monotonic() - start < 20
+    assert "100.00%" in capsys.readouterr().out
 
 
 def test_help_names_every_key(capsys):
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out
-    assert all(name in shown for name in [*read.__globals__["KEYS"], *BENCHMARKS, *FORMATS, "score=FILE", "REPRO_DATA_DIR"])
+    assert all(f"\n  {key} " in shown or f"\n  {key}," in shown for key in KEYS)
+    assert all(name in shown for name in [*SCORE_KEYS, *SAMPLING, *BENCHMARKS, *FORMATS, "score=FILE", "REPRO_DATA_DIR"])
 
 
 @pytest.mark.parametrize(
@@ -310,6 +366,15 @@ def test_help_names_every_key(capsys):
         ("model=MODEL benchmark=micro_math,micro_math", "micro_math stands there twice"),
         ("model=MODEL benchmark=micro_math samples=two", "samples=two: a whole number of at least 1 is needed"),
         ("model=MODEL benchmark=micro_math questions=0", "questions=0: a whole number of at least 1 is needed"),
+        ("model=MODEL benchmark=micro_math samples=1000000000", "samples=1000000000: at most 100000 is possible"),
+        ("model=MODEL benchmark=micro_math samples=-4", "samples=-4: a whole number of at least 1 is needed"),
+        ("model=MODEL benchmark=micro_math samples=1e3", "samples=1e3: a whole number of at least 1 is needed"),
+        (
+            "model=MODEL benchmark=micro_math samples=100000 questions=101 max_tokens=9 out=TMP/m",
+            "more than 10,000,000 samples; choose fewer",
+        ),
+        ("model=MODEL benchmark=micro_math sampling=papr", "sampling=papr does not exist (did you mean paper?)"),
+        ("model=MODEL benchmark=micro_math temperature=-0.5", "temperature=-0.5: a number from 0 to 100 is needed"),
         ("model=MODEL benchmark=micro_math temperature=nan", "temperature=nan: a number from 0 to 100 is needed"),
         ("model=MODEL benchmark=micro_math top_p=0", "top_p=0: a number from 1e-06 to 1 is needed"),
         ("model=MODEL benchmark=micro_math temperature=0 samples=4", "samples=4 with temperature=0: greedy samples are all the same"),
@@ -318,6 +383,7 @@ def test_help_names_every_key(capsys):
         ("model=MODEL benchmark=micro_math,aime2024", "questions=... is missing: micro_math has no end"),
         ("model=MODEL benchmark=aime2024 data=TMP", "aime2024: no file aime2024.jsonl (or "),
         ("model=MODEL benchmark=aime2024 data=TMP/no", "TMP/no does not exist"),
+        ("model=MODEL benchmark=micro_math out=/proc/out", "out=/proc/out cannot be written"),
         ("model=MODEL benchmark=micro_math out=TMP/file/out", "out=TMP/file/out cannot be written"),
         ("model=TMP/no benchmark=micro_math", "it is no folder"),
         ("model=TMP/bare benchmark=micro_math out=TMP/o max_tokens=9", "model='TMP/bare' has no tokenizer that can be loaded"),
@@ -326,6 +392,11 @@ def test_help_names_every_key(capsys):
         ("score=TMP/no.jsonl benchmark=micro_math", "TMP/no.jsonl does not exist"),
         ("score=TMP/no.jsonl benchmark=nothing", "benchmark=nothing does not exist"),
         ("score=TMP/no.jsonl model=MODEL", "unknown key model"),
+        ("score=TMP/no.jsonl task=maths", "task=maths does not exist (did you mean math?)"),
+        ("score=TMP/no.jsonl fallback=yes", "fallback=yes does not exist"),
+        ("score=TMP/no.jsonl task=math out=TMP/records", "out=TMP/records: name a file that ends in .parquet"),
+        ("score=TMP/no.jsonl task=math out=TMP/no/r.parquet", "out=TMP/no/r.parquet cannot be written"),
+        ("score=TMP/file task=math", "TMP/file: unknown kind of file"),
     ],
 )
 def test_refusals_are_one_line(tmp_path, capsys, line, expected):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from evals import hub
 from evals.benchmarks import BENCHMARKS, FileBenchmark
 from evals.files import BenchmarkError
 
@@ -31,27 +31,18 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple]:
 
 
 def test_pinned_commit_and_every_configuration(asked: list[tuple], monkeypatch: pytest.MonkeyPatch) -> None:
-    pin = hub.PINNED["openai/gsm8k"]
-    questions = BENCHMARKS["gsm8k"].questions(None, "hub")
+    pin = FILES["gsm8k"].revision
+    questions = FILES["gsm8k"].questions(None, "hub")
     assert asked == [("openai/gsm8k", "main", "test", pin)] and [q.gold for q in questions] == ["0", "1"]
-    assert BENCHMARKS["gsm8k"].contents("hub") == f"openai/gsm8k@{pin}"
+    assert FILES["gsm8k"].contents("hub") == f"openai/gsm8k@{pin}"
     monkeypatch.setenv("REPRO_DATA_DIR", "hub")
-    monkeypatch.setattr(hub, "PINNED", {"EleutherAI/hendrycks_math": "c" * 40})
-    hub.commit.cache_clear()
-    assert len(BENCHMARKS["math"].questions()) == 14 and len({call[1] for call in asked[1:]}) == 7
+    assert len(FILES["math"].questions()) == 14 and len({call[1] for call in asked[1:]}) == 7
 
 
-def test_a_set_without_a_pinned_commit_is_read_at_the_head_that_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
-    import huggingface_hub
-
-    class Hub:
-        def dataset_info(self, name: str):
-            return type("Facts", (), {"sha": "d" * 40})
-
-    monkeypatch.setattr(huggingface_hub, "HfApi", Hub)
-    monkeypatch.setattr("repro.models.load.reach_hub", lambda: None)
-    hub.commit.cache_clear()
-    assert FILES["gpqa_main"].contents("hub") == "Idavidrein/gpqa@" + "d" * 40
+@pytest.mark.parametrize("benchmark", FILES.values(), ids=list(FILES))
+def test_every_published_set_is_pinned(benchmark: FileBenchmark) -> None:
+    """A name that can move is no pin: a branch, a tag or a shortened commit."""
+    assert re.fullmatch("[0-9a-f]{40}", benchmark.revision) and "/" in benchmark.hub and benchmark.split in ("train", "test")
 
 
 @pytest.mark.parametrize("name", ["math500", "gpqa_diamond"])
@@ -69,7 +60,6 @@ def test_no_network_is_one_line_that_says_where_else(name: str, monkeypatch: pyt
     monkeypatch.setattr(datasets, "load_dataset", load)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
-    hub.commit.cache_clear()
     with pytest.raises(BenchmarkError) as caught:
         FILES[name].read("hub")
     text = str(caught.value)

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from evals.benchmarks import BENCHMARKS
+from evals.command import main
 from evals.files import read_rows
-from evals.score import interval, main, score
+from evals.score import interval, score
 from repro.verifiers import Verifier
 
 real = pytest.mark.skipif("REPRO_DATA_DIR" not in os.environ, reason="REPRO_DATA_DIR is not set: no recorded outputs")
@@ -34,7 +35,7 @@ def save(path: Path, rows) -> Path:
 @pytest.mark.parametrize("suffix", ["jsonl", "jsonl.gz", "parquet"])
 def test_command_line_writes_records(tmp_path, capsys, suffix):
     recorded, out = save(tmp_path / "r.jsonl", micro()), tmp_path / f"records.{suffix}"
-    assert main([str(recorded), "--benchmark", "micro_math", "--out", str(out)]) == 0
+    assert main([f"score={recorded}", "benchmark=micro_math", f"out={out}"]) == 0
     assert " 50.00% [" in (shown := capsys.readouterr().out) and "no answer 25.00%" in shown
     records = read_rows(out)
     assert [r["correct"] for r in records] == [True, True, False, False]
@@ -47,6 +48,24 @@ def test_a_response_cut_at_its_limit_has_no_answer():
     assert [r["correct"] for r in score(rows, None, Verifier(), task="math")] == [False, True]
 
 
+def test_cells_of_files_that_know_no_types():
+    """CSV says everything in text, pandas writes nan for nothing."""
+    row = {"gold": "5", "output": "\\boxed{5} \ud83d", "label": float("nan"), "tokens": "12", "truncated": "False"}
+    (record,) = score([row], None, Verifier(), task="math")
+    assert (record["label"], record["tokens"], record["finish_reason"], record["correct"]) == (None, 12, "stop", True)
+    assert record["response"] == "\\boxed{5} ?"  # half a surrogate pair cannot be written to any file
+    labels = [True, 1, 1.0, "true", "1", False, 0, "FALSE", None, ""]
+    records = score([{**row, "label": label} for label in labels], None, Verifier(), task="math")
+    assert [r["label"] for r in records] == [True] * 5 + [False] * 3 + [None] * 2
+
+
+def test_references_of_shuffled_options_are_said_to_be_of_our_order(tmp_path, caplog):
+    rows = [{"Question": "Q?", "Record ID": "r", "Correct Answer": "a", **{f"Incorrect Answer {i}": str(i) for i in (1, 2, 3)}}]
+    save(tmp_path / "gpqa_diamond.jsonl", rows)
+    score([{"id": "r", "output": "Answer: A"}], BENCHMARKS["gpqa_diamond"], Verifier(), root=str(tmp_path))
+    assert "1 rows have no gold, so they are taken to show the options of gpqa_diamond in our order" in caplog.text
+
+
 def test_samples_of_a_question_are_numbered_a_group():
     rows = [{"id": "q", "gold": "B", "output": "Answer: B", "model": m} for m in "xxy"]
     records = score(rows, None, Verifier(), task="letter", by="model")
@@ -56,25 +75,31 @@ def test_samples_of_a_question_are_numbered_a_group():
 @pytest.mark.parametrize(
     ("rows", "arguments", "expected"),
     [
-        ([{"id": 1, "text": "x"}], ["--benchmark", "micro_math"], "no column response or output; it has id, text"),
-        ([{"id": "nope", "output": "x"}], ["--benchmark", "micro_math"], "micro_math has no question nope"),
-        ([{"id": "nope", "output": "x", "gold": "1"}], ["--benchmark", "micro_math"], "how to compare is unknown; give --task"),
-        ([{"id": 1, "output": "x"}], [], "no column gold and no --benchmark"),
-        ([{"id": 1, "output": None, "gold": "1"}], ["--task", "math"], "the response must be text, got None"),
-        ([{"id": 1, "output": "x", "gold": ""}], ["--task", "math"], "question 1: the reference answer '' is empty"),
+        ([{"id": 1, "text": "x"}], ["benchmark=micro_math"], "no column response or output; it has id, text"),
+        ([{"id": "nope", "output": "x"}], ["benchmark=micro_math"], "micro_math has no question nope"),
+        ([{"id": "nope", "output": "x", "gold": "1"}], ["benchmark=micro_math"], "how to compare is unknown; give task="),
+        ([{"id": 1, "output": "x"}], [], "no column gold and no benchmark="),
+        ([{"id": 1, "output": None, "gold": "1"}], ["task=math"], "the response must be text, got None"),
+        ([{"id": 1, "output": "x", "gold": ""}], ["task=math"], "question 1: the reference answer '' is empty"),
         ([{"id": 1, "output": "x", "gold": "1", "task": "maths"}], [], "verifier task 'maths' does not exist"),
-        ([{"id": 1, "output": "x", "gold": "1"}], ["--task", "math", "--by", "model"], "no column model for --by"),
-        ([{"id": 1, "output": "x", "gold": "1"}], ["--task", "math", "--out", "records.txt"], "--out records.txt: unknown kind of file"),
+        ([{"id": 1, "output": "x", "gold": "1", "label": "yes"}], ["task=math"], "row 1: label must be true or false, got 'yes'"),
+        ([{"id": 1, "output": "x", "gold": "1", "label": 0.5}], ["task=math"], "label must be true or false, got 0.5"),
+        ([{"id": 1, "output": "x", "gold": "1", "label": [1]}], ["task=math"], "label must be true or false, got [1]"),
+        ([{"id": 1, "output": "x", "gold": "1", "truncated": "maybe"}], ["task=math"], "truncated must be true or false"),
+        ([{"id": 1, "output": "x", "gold": "1", "tokens": -3}], ["task=math"], "tokens must be a whole number of at least 0, got -3"),
+        ([{"id": 1, "output": "x", "gold": "1", "tokens": 1e999}], ["task=math"], "tokens must be a whole number"),
+        ([{"id": 1, "output": "x", "gold": "1"}], ["task=math", "by=model"], "no column model for by=model"),
+        ([{"id": 1, "output": "x", "gold": "1"}], ["task=math", "out=records.txt"], "out=records.txt: name a file that ends in"),
     ],
 )
 def test_refusals(tmp_path, capsys, rows, arguments, expected):
-    assert main([str(save(tmp_path / "r.jsonl", rows)), *arguments]) == 2
+    assert main([f"score={save(tmp_path / 'r.jsonl', rows)}", *arguments]) == 2
     error = capsys.readouterr().err
     assert expected in error and error.count("\n") == 1
 
 
 def test_missing_recorded_file(tmp_path, capsys):
-    assert main([str(tmp_path / "none.jsonl"), "--task", "math"]) == 2
+    assert main([f"score={tmp_path / 'none.jsonl'}", "task=math"]) == 2
     assert "does not exist" in capsys.readouterr().err
 
 

@@ -1,48 +1,51 @@
-"""The harness as a command: one checkpoint, some benchmarks, one table, outside of any sweep.
+"""``python -m evals.harness``: one checkpoint, some benchmarks, one table, outside of any sweep; or responses that somebody else generated.
 
 Differs from lm_eval's command in that every sample is kept (OUT/samples.parquet) and the same line run again continues a killed evaluation,
 or prints the table of a finished one. A folder holds one evaluation: with other settings, another checkpoint or other questions it is
 refused rather than mixed. Bad input is one line and exit code 2.
 
-    python -m evals.harness model=PATH benchmark=math500,aime2024 samples=4          # or python -m evals ...
+    python -m evals.harness model=PATH benchmark=math500,aime2024 sampling=paper
     python -m evals.harness score=recorded.jsonl benchmark=math500
 """
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import logging
-import math
 import os
 import shutil
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from evals import micro
 from evals.benchmarks import BENCHMARKS, FileBenchmark
 from evals.engines import ENGINES, INSTALL
 from evals.prompts import FORMATS
+from evals.sampling import SAMPLING
 from repro.config import ConfigError
+from repro.keys import choice, numbers, pairs, real, several, whole
 from repro.store import RESUME
 
-MICRO_QUESTIONS = 200  # of a micro benchmark, which has no end, unless the user says
+MOST_SAMPLES = 100_000  # a question
 HELP = f"""python -m evals.harness model=PATH benchmark=NAME[,NAME...] [key=value ...]
 python -m evals.harness score=FILE benchmark=NAME [key=value ...]
 
 Samples a checkpoint's answers, scores them, writes OUT/samples.parquet (one row a sample) and prints a table. Run the same line again to
-continue a killed evaluation.
+continue a killed evaluation. `python -m evals.metrics records=OUT/samples.parquet` prints every other metric.
 
   model        folder or hub name of a checkpoint with a tokenizer that has a chat template
   benchmark    {", ".join(list(BENCHMARKS)[:9])},
                {", ".join(list(BENCHMARKS)[9:])}
-  samples      a question; 4, or 1 with temperature=0 (16 in the paper for AIME)
-  temperature  0.7; 0 is greedy and needs samples=1
-  top_p        0.95
-  max_tokens   of an answer; 16384 (4096 in the paper for greedy runs of base models)
-  questions    the first N of every benchmark; all ({MICRO_QUESTIONS} of a micro one)
+  sampling     {", ".join(SAMPLING)}; paper: the next four keys' defaults, of which any can be given
+  samples      a question; paper: 4, and 16 of AIME. Given, it is that of every benchmark
+  temperature  paper: 0.7; 0 is greedy and needs samples=1
+  top_p        paper: 0.95
+  max_tokens   of an answer; paper: 16384
+  questions    the first N of every benchmark; all ({micro.SIZE} of a micro one)
   prompt       {", ".join(FORMATS)}; the usual one of every benchmark. Micro benchmarks are always plain
   engine       {", ".join(ENGINES)}; transformers. vllm needs a GPU and {INSTALL}
   batch_size   samples handed to the engine at once, which is what a kill can lose; 32, with vllm 2048
@@ -50,93 +53,45 @@ continue a killed evaluation.
   data         folder of the benchmarks' files, or hub to download them; REPRO_DATA_DIR. `python -m evals.benchmarks` says what is there
   out          folder; outputs/evals/NAME-HASH, the same for the same line
 
-With score=FILE nothing is generated: the recorded responses are scored, by evals.score (its --help lists the columns).
+With score=FILE nothing is generated: recorded responses are scored. FILE is JSONL, Parquet or CSV (.gz too), one response a row:
+  question_id or id    of the question in the benchmark; samples of one question have the same
+  response or output   the whole text that the model generated; required
+  gold                 reference answer; without it, that of the benchmark's question
+  task                 math, letter, numeric or text; without it, that of the benchmark's question, else of the key task
+  truncated            true where the response was cut at its token limit (or finish_reason = length): it then has no answer
+  tokens               of the response; only for metrics of length
+  label                a verdict somebody else gave (true or false); the agreement with it is reported
+and the keys are
   benchmark    whose questions they answer; not needed if every row has its gold
-  task, by     kind of comparison of rows without one; column to report by
-  data, out    as above; out=DIR gets records.parquet
+  task         kind of comparison of rows without one; then the benchmark's file is not needed for rows with a gold
+  by           column to report by, e.g. model
+  fallback     true: take the last number of responses that commit to no answer, and say so in the column rule; false
+  data         as above
+  out          file for one record a response: .parquet, .jsonl or .jsonl.gz
 
-Exit code: 0, or 2 for input that has to be mended, with one line that says how."""
-
-
-def whole(key: str, text: str, least: int = 1) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = least - 1
-    if value < least:
-        raise ConfigError(f"{key}={text}: a whole number of at least {least} is needed")
-    return value
-
-
-def real(key: str, text: str, low: float, high: float) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not low <= value <= high:
-        raise ConfigError(f"{key}={text}: a number from {low:g} to {high:g} is needed")
-    return value
-
-
-def choice(key: str, text: str, allowed: Sequence[str]) -> str:
-    if text not in allowed:
-        near = difflib.get_close_matches(text, allowed, 1)
-        raise ConfigError(f"{key}={text} does not exist{f' (did you mean {near[0]}?)' if near else ''}: choose one of {', '.join(allowed)}")
-    return text
-
-
-def several(key: str, text: str, allowed: Sequence[str]) -> list[str]:
-    names = [choice(key, name.strip(), allowed) for name in text.split(",")]
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise ConfigError(f"{key}={text}: {twice} stands there twice")
-    return names
-
-
-def seeds(key: str, text: str) -> list[int]:
-    found = [whole(key, part.strip(), 0) for part in text.split(",")]
-    if len(set(found)) < len(found):
-        raise ConfigError(f"{key}={text}: every seed once; the same one gives the same samples")
-    return found
-
+Exit code: 0; 2 for input that has to be mended, 1 where an engine failed, each with one line that says how to go on; 130 interrupted."""
 
 KEYS: dict[str, tuple[Any, Callable[[str, str], Any]]] = {  # key -> (default, reader)
     "model": (None, lambda key, text: text),
     "benchmark": (None, lambda key, text: several(key, text, list(BENCHMARKS))),
-    "samples": (None, whole),
-    "temperature": (0.7, lambda key, text: real(key, text, 0, 100)),
-    "top_p": (0.95, lambda key, text: real(key, text, 1e-6, 1)),
-    "max_tokens": (16_384, whole),
+    "sampling": ("paper", lambda key, text: choice(key, text, list(SAMPLING))),
+    "samples": (None, lambda key, text: whole(key, text, most=MOST_SAMPLES)),
+    "temperature": (None, lambda key, text: real(key, text, 0, 100)),
+    "top_p": (None, lambda key, text: real(key, text, 1e-6, 1)),
+    "max_tokens": (None, whole),
     "questions": (None, whole),
     "prompt": (None, lambda key, text: choice(key, text, list(FORMATS))),
     "engine": ("transformers", lambda key, text: choice(key, text, list(ENGINES))),
     "batch_size": (None, whole),
-    "seed": ([0], seeds),
+    "seed": ([0], numbers),
     "data": (None, lambda key, text: text),
     "out": (None, lambda key, text: text),
 }
-SCORE_KEYS = ("score", "benchmark", "task", "by", "data", "out")
+SCORE_KEYS = ("score", "benchmark", "task", "by", "fallback", "data", "out")
 
 
-def pairs(arguments: Sequence[str], allowed: Sequence[str]) -> dict[str, str]:
-    """key -> text of ``key=value`` arguments.
-
-    Raises:
-        ConfigError: another form, an unknown key, one that is given twice or empty.
-    """
-    found: dict[str, str] = {}
-    for argument in arguments:
-        key, sign, text = argument.partition("=")
-        if not sign:
-            raise ConfigError(f"cannot read {argument!r}: write key=value (--help lists the keys)")
-        if key not in allowed:
-            near = difflib.get_close_matches(key, allowed, 1)
-            raise ConfigError(f"unknown key {key}{f', did you mean {near[0]}?' if near else ''} (keys: {', '.join(allowed)})")
-        if key in found:
-            raise ConfigError(f"{key} is given twice")
-        if not text.strip():
-            raise ConfigError(f"{key} is empty; leave it out for its default")
-        found[key] = text.strip()
-    return found
+class EngineFailure(Exception):
+    """An engine that died; one line that says what is kept."""
 
 
 def read(arguments: Sequence[str]) -> dict[str, Any]:
@@ -146,16 +101,21 @@ def read(arguments: Sequence[str]) -> dict[str, Any]:
     for key, example in (("model", "the folder of a checkpoint"), ("benchmark", "e.g. benchmark=math500")):
         if settings[key] is None:
             raise ConfigError(f"{key}=... is missing: {example} (--help lists the keys)")
-    greedy = settings["temperature"] == 0
-    if greedy and (settings["samples"] or 1) > 1:
-        raise ConfigError(f"samples={settings['samples']} with temperature=0: greedy samples are all the same; choose samples=1")
-    settings["samples"] = settings["samples"] or (1 if greedy else 4)
+    usual = SAMPLING[settings.pop("sampling")]
+    settings |= {key: usual[key] for key in ("temperature", "top_p", "max_tokens") if settings[key] is None}
+    if settings["temperature"] == 0:
+        if (settings["samples"] or 1) > 1:
+            raise ConfigError(f"samples={settings['samples']} with temperature=0: greedy samples are all the same; choose samples=1")
+        settings |= {"samples": 1, "samples_by": {}}
+    else:
+        by = {name: k for name, k in usual["samples_by"].items() if name in settings["benchmark"]}
+        settings |= {"samples_by": {}} if settings["samples"] else {"samples": usual["samples"], "samples_by": by}
     settings["batch_size"] = settings["batch_size"] or ENGINES[settings["engine"]].batch
-    micro = [name for name in settings["benchmark"] if not isinstance(BENCHMARKS[name], FileBenchmark)]
-    if settings["questions"] is None and micro:
-        if len(micro) < len(settings["benchmark"]):
-            raise ConfigError(f"questions=... is missing: {micro[0]} has no end, so say how many, or run it by itself")
-        settings["questions"] = MICRO_QUESTIONS
+    micros = [name for name in settings["benchmark"] if not isinstance(BENCHMARKS[name], FileBenchmark)]
+    if settings["questions"] is None and micros:
+        if len(micros) < len(settings["benchmark"]):
+            raise ConfigError(f"questions=... is missing: {micros[0]} has no end, so say how many, or run it by itself")
+        settings["questions"] = micro.SIZE
     return settings
 
 
@@ -189,8 +149,9 @@ def identity(settings: dict[str, Any], model: Path, version: str) -> dict[str, A
 
 
 def evaluate(settings: dict[str, Any]) -> Path:
-    """Evaluate, or continue, or only print what is finished; returns the file of samples."""
-    from evals import harness
+    """Evaluate, or continue, or only print what is finished; returns the file of samples. Raises EngineFailure, ConfigError and others."""
+    from evals import harness, summary
+    from repro.errors import explain
     from repro.lock import Lock
     from repro.models.load import resolve
     from repro.verifiers import Verifier
@@ -204,10 +165,21 @@ def evaluate(settings: dict[str, Any]) -> Path:
             claim(out, known)
             if not (out / "samples.parquet").exists():
                 config = {"eval": {**settings, "benchmarks": settings["benchmark"]}}
-                facts = harness.evaluate(config, verifier, model, out, model.name)
+                try:
+                    facts = harness.evaluate(config, verifier, model, out, model.name)
+                except Exception as error:
+                    if explain(error) is not None:
+                        raise
+                    (out / "error.log").write_text(traceback.format_exc())
+                    line = next(iter(str(error).strip().splitlines()), "no message")
+                    raise EngineFailure(
+                        f"failed ({type(error).__name__}: {line}); finished batches are kept and the same command continues after them; "
+                        f"the traceback is in {out / 'error.log'}"
+                    ) from error
                 write(out / "evaluation.json", {"identity": known, "model": str(model), "settings": settings, **facts})
+                (out / "error.log").unlink(missing_ok=True)
             shutil.rmtree(out / RESUME, ignore_errors=True)
-    print(table(out / "samples.parquet", settings["samples"]), f"\n{out / 'samples.parquet'}", sep="\n")
+    print(summary.table(out / "samples.parquet"), f"\n{out / 'samples.parquet'}", sep="\n")
     return out / "samples.parquet"
 
 
@@ -234,68 +206,30 @@ def write(path: Path, value: dict[str, Any]) -> None:
     os.replace(draft, path)
 
 
-def table(path: Path, samples: int) -> str:
-    """One line a benchmark from the records alone; every number is that of ``evals.metrics``."""
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    from evals import metrics
-
-    records = pq.read_table(path)
-    head = ["benchmark", "questions", f"avg@{samples} %", "95 % interval", *([f"pass@{samples} %"] if samples > 1 else [])]
-    lines = [[*head, "mean tokens", "truncated %", "no answer %"]]
-    for name in dict.fromkeys(records["benchmark"].to_pylist()):
-        rows = records.filter(pc.equal(records["benchmark"], name))
-        average, size = metrics.avg_at_k(rows), metrics.lengths(rows)
-        line = [name, str(average.questions), f"{100 * average.mean:.2f}", f"[{100 * max(0.0, average.low):.2f}, {100 * average.high:.2f}]"]
-        line += [f"{100 * metrics.pass_at_k(rows, samples).mean:.2f}"] if samples > 1 else []
-        lines.append([*line, f"{size['mean']:.1f}", f"{100 * size['truncated']:.2f}", f"{100 * metrics.no_answer_share(rows):.2f}"])
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    return "\n".join(
-        "  ".join(cell.rjust(w) if i else cell.ljust(w) for i, (cell, w) in enumerate(zip(line, widths, strict=True))) for line in lines
-    )
-
-
-def spread(files: Sequence[Path], chosen: Sequence[int]) -> str:
-    """Mean over the seeds of decoding, and the standard deviation between them, in points; of one checkpoint, so not what training seeds vary by."""
-    import numpy as np
-    import pyarrow.compute as pc
-    import pyarrow.parquet as pq
-
-    from evals import metrics
-
-    scores: dict[str, list[float]] = {}
-    for file in files:
-        records = pq.read_table(file)
-        for name in dict.fromkeys(records["benchmark"].to_pylist()):
-            rows = records.filter(pc.equal(records["benchmark"], name))
-            scores.setdefault(name, []).append(100 * metrics.avg_at_k(rows).mean)
-    lines = [
-        f"{name}: {np.mean(found):.2f} % over decoding seeds {', '.join(map(str, chosen))}, sd {np.std(found, ddof=1):.2f}"
-        for name, found in scores.items()
-    ]
-    return "\n".join(["", *lines])
-
-
-def score(arguments: Sequence[str]) -> int:
-    """Responses of somebody else: the same keys, handed over to ``evals.score``."""
-    from evals.score import main as score_main
-    from repro.verifiers import TASKS
+def score(arguments: Sequence[str]) -> None:
+    """Scores the responses of a file and prints the summary. Raises ConfigError, BenchmarkError."""
+    from evals import score as scoring
+    from evals.files import read_rows
+    from repro.verifiers import TASKS, Verifier
 
     given = pairs(arguments, SCORE_KEYS)
-    handed = [given["score"]]
-    if "benchmark" in given:
-        handed += ["--benchmark", choice("benchmark", given["benchmark"], list(BENCHMARKS))]
-    if "task" in given:
-        handed += ["--task", choice("task", given["task"], TASKS)]
-    handed += ["--by", given["by"]] if "by" in given else []
-    handed += ["--root", given["data"]] if "data" in given else []
-    handed += ["--out", str(folder(given["out"]) / "records.parquet")] if "out" in given else []
-    return score_main(handed)
+    benchmark = BENCHMARKS[choice("benchmark", given["benchmark"], list(BENCHMARKS))] if "benchmark" in given else None
+    task = choice("task", given["task"], TASKS) if "task" in given else None
+    fallback = choice("fallback", given.get("fallback", "false"), ("true", "false")) == "true"
+    out = scoring.target(given["out"]) if "out" in given else None
+    where = Path(given["score"]).expanduser()
+    with Verifier(fallback=fallback) as verifier:
+        rows = read_rows(where)
+        records = scoring.score(rows, benchmark, verifier, task=task, by=given.get("by"), root=given.get("data"), where=str(where))
+    if out is not None:
+        scoring.write(records, out)
+    print(scoring.summary(records))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Exit code; 2 with one line on stderr for input that has to be mended."""
+    """Exit code; 1 and 2 with one line on stderr."""
+    from evals import summary
+
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     if {"-h", "--help"} & set(arguments):
         print(HELP)
@@ -305,7 +239,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         logging.getLogger(name).setLevel(logging.INFO)  # progress where there is no terminal
     try:
         if any(argument.startswith("score=") for argument in arguments):
-            return score(arguments)
+            score(arguments)
+            return 0
         settings = read(arguments)
         chosen = settings.pop("seed")
         done = []
@@ -313,20 +248,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
             out = f"{settings['out']}/seed={seed}" if settings["out"] and len(chosen) > 1 else settings["out"]
             done.append(evaluate({**settings, "seed": seed, "out": out}))
         if len(done) > 1:
-            print(spread(done, chosen))
+            print(summary.spread(done, chosen))
     except KeyboardInterrupt:
         print("evals: interrupted; the same command continues where it was", file=sys.stderr)
         return 130
+    except EngineFailure as error:
+        print(f"evals: {error}", file=sys.stderr)
+        return 1
     except Exception as error:
         from repro.errors import explain
 
         line = explain(error)
         if line is None:
             raise
-        print(f"evals: {line.replace('model.path=', 'model=').replace('paths.outputs=', 'out=')}", file=sys.stderr)
+        for ours, theirs in (("model=", "model.path="), ("out=", "paths.outputs="), ("questions=", "eval.questions=")):
+            line = line.replace(theirs, ours)
+        print(f"evals: {line}", file=sys.stderr)
         return 2
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
