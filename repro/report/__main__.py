@@ -108,15 +108,15 @@ def markdown(reports: Sequence[Report]) -> str:
 
 
 def _grid(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    escaped = [[cell.replace("|", "\\|").replace("<", "&lt;") for cell in row] for row in rows]  # names and reasons are no markup
     return ["| " + " | ".join(headings) + " |", "|" + "---|" * len(headings), *("| " + " | ".join(row) + " |" for row in escaped)]
 
 
 def write(reports: Sequence[Report], records: Records, target: Path, samples: int) -> list[Path]:
     """All files. Returns them."""
     target.mkdir(parents=True, exist_ok=True)
-    (target / "report.md").write_text(markdown(reports))
-    (target / "report.html").write_text(page.render(reports, records, samples))
+    (target / "report.md").write_text(markdown(reports), encoding="utf-8")
+    (target / "report.html").write_text(page.render(reports, records, samples), encoding="utf-8")
     boards = [(report.scale, *leaderboard_cells(report)) for report in reports]
     headings = list(dict.fromkeys(heading for _, names, _ in boards for heading in names))
     lines = [[scale, *(dict(zip(names, row, strict=True)).get(h, "") for h in headings)] for scale, names, rows in boards for row in rows]
@@ -131,7 +131,7 @@ def write(reports: Sequence[Report], records: Records, target: Path, samples: in
         for experiment, held in report.curves.items():
             for name, svg in curves.charts(held, alone=True)[0].items():
                 made.append(target / "curves" / _svg(report.scale, experiment, name))
-                made[-1].write_text(svg)
+                made[-1].write_text(svg, encoding="utf-8")
     return made
 
 
@@ -140,7 +140,7 @@ def _svg(scale: str, experiment: str, name: str) -> str:
 
 
 def _csv(path: Path, headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(headings)
         writer.writerows(rows)

@@ -10,12 +10,11 @@ band is the 95 % t interval of the mean over training seeds at each step; one se
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from html import escape
 
 import numpy as np
 
-from repro.claims.group import Group
 from repro.claims.records import Records
 from repro.rl.metrics import WORDS
 
@@ -49,10 +48,14 @@ def style() -> str:
     )
 
 
-def collect(records: Records, scale: str) -> Curves:
-    """Curves of every RL configuration at a scale whose metrics can be read, below each experiment that holds it."""
+def collect(records: Records, scale: str, names: Mapping[str, str]) -> Curves:
+    """Curves of every RL configuration at a scale whose metrics can be read, below each experiment that holds it.
+
+    ``names``: key of a configuration -> its row's name in the leaderboard, so that an arm is called the same everywhere.
+    """
     found: Curves = {}
-    for name, group in labelled(records, scale):
+    groups = [group for (at, stage, _), group in records.groups.items() if at == scale and stage == "rl"]
+    for name, group in sorted(((names[group.key], group) for group in groups), key=lambda item: item[0]):
         for column, _, _, factor in SHOWN:
             series = list(group.curve(column).values())
             steps = sorted(set.intersection(*(set(s.tolist()) for s, _ in series))) if series else []
@@ -66,19 +69,47 @@ def collect(records: Records, scale: str) -> Curves:
 
 
 def charts(held: Mapping[str, Series], *, alone: bool = False) -> tuple[dict[str, str], list[str]]:
-    """(file name stem -> SVG, titles of what is 0 throughout and not drawn) of one experiment; at most eight arms a chart."""
-    made, silent = {}, []
+    """(file name stem -> SVG, titles of what is 0 throughout and not drawn) of one experiment; at most eight arms a chart.
+
+    An arm has one colour in all charts of the experiment. ``alone``: files of their own, each with a legend; otherwise ``legend`` has it.
+    """
+    made, silent, order = {}, [], arms(held)
     for column, title, unit, _ in SHOWN:
         series = held.get(column, {})
         if series and not any(values.any() for _, values in series.values()):
             silent.append(title)
             continue
-        names = list(series)
-        for first in range(0, len(names), len(LIGHT)):
-            part = {name: series[name] for name in names[first : first + len(LIGHT)]}
+        for first in range(0, len(order), len(LIGHT)):
+            part = {name: series[name] for name in order[first : first + len(LIGHT)] if name in series}
             end = f"-{first // len(LIGHT) + 1}" if first else ""
-            made[column.replace("/", "-") + end] = chart(title, unit, part, alone=alone)
+            if part:
+                looks = {name: order.index(name) for name in part}
+                made[column.replace("/", "-") + end] = chart(title, unit, part, looks, alone=alone)
     return made, silent
+
+
+def arms(held: Mapping[str, Series]) -> list[str]:
+    """Arms of an experiment in the order of their colours."""
+    return sorted({name for series in held.values() for name in series})
+
+
+def legend(held: Mapping[str, Series]) -> str:
+    """HTML list of an experiment's arms with their lines and numbers of seeds."""
+    seeds = {name: values.shape[0] for series in held.values() for name, (_, values) in series.items()}
+    items = []
+    for i, name in enumerate(arms(held)):
+        line = f'<line class="line s{i % len(LIGHT)}"{_dash(i)} x1="0" y1="6" x2="30" y2="6"/>'
+        swatch = f'<svg class="chart" viewBox="0 0 30 12" aria-hidden="true">{line}</svg>'
+        items.append(f"<li>{swatch}{escape(_seeded(name, seeds[name]))}</li>")
+    return f'<ul class="legend">{"".join(items)}</ul>'
+
+
+def _seeded(name: str, seeds: int) -> str:
+    return f"{name}, {seeds} seed{'s' if seeds > 1 else ''}"
+
+
+def _dash(i: int) -> str:
+    return f' stroke-dasharray="{DASHES[i % len(DASHES)]}"' if DASHES[i % len(DASHES)] else ""
 
 
 def lines(scale: str, found: Curves) -> list[list[str]]:
@@ -94,18 +125,20 @@ def lines(scale: str, found: Curves) -> list[list[str]]:
     return made
 
 
-def labelled(records: Records, scale: str) -> list[tuple[str, Group]]:
-    """RL groups of a scale by arm name; with the start of their key where one name stands for several configurations."""
-    from repro.tracking import arm_name
+def chart(
+    title: str,
+    unit: str,
+    series: Mapping[str, tuple[np.ndarray, np.ndarray]],
+    looks: Mapping[str, int] | None = None,
+    *,
+    alone: bool = False,
+) -> str:
+    """One panel of up to eight arms.
 
-    groups = [g for (at, stage, _), g in records.groups.items() if at == scale and stage == "rl"]
-    names = [arm_name(g.config) for g in groups]
-    shown = [f"{n} #{g.key[:4]}" if names.count(n) > 1 else n for n, g in zip(names, groups, strict=True)]
-    return sorted(zip(shown, groups, strict=True), key=lambda item: item[0])
-
-
-def chart(title: str, unit: str, series: Mapping[str, tuple[np.ndarray, np.ndarray]], *, alone: bool = False) -> str:
-    """One panel of up to eight arms. ``alone``: a file of its own, with its style and a background."""
+    ``looks``: number of an arm's colour and dashes, in the order of the arms by default. ``alone``: a file of its own, with style, background and
+    legend.
+    """
+    looks = looks or {name: i for i, name in enumerate(series)}
     drawn = {name: (steps, *band(values)) for name, (steps, values) in series.items()}
     xs = np.concatenate([steps for steps, *_ in drawn.values()])
     ys = np.concatenate([np.concatenate([low, high]) for _, _, low, high in drawn.values()])
@@ -113,7 +146,7 @@ def chart(title: str, unit: str, series: Mapping[str, tuple[np.ndarray, np.ndarr
     bottom, top = (0.0, (float(ys.max()) or 1.0)) if ys.size else (0.0, 1.0)
     top = min(top, 100.0) if unit == "%" else top  # a t interval knows no bounds, a share does
     left, right = float(xs.min()), max(float(xs.max()), float(xs.min()) + 1)
-    legend = 16 * len(drawn)
+    height = HEIGHT + (16 * len(drawn) if alone else 0)
 
     def at(x: float, y: float) -> str:
         u = LEFT + (WIDTH - LEFT - RIGHT) * (x - left) / (right - left)
@@ -122,7 +155,7 @@ def chart(title: str, unit: str, series: Mapping[str, tuple[np.ndarray, np.ndarr
 
     label = f"{title} ({unit}) against training step, {len(drawn)} arm(s)"
     parts = [
-        f'<svg class="chart" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT + legend}" role="img" aria-label="{escape(label)}">'
+        f'<svg class="chart" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(label)}">'
     ]
     if alone:
         parts.append(f'<style>{style()}</style><rect width="100%" height="100%" fill="var(--paper)"/>')
@@ -135,18 +168,18 @@ def chart(title: str, unit: str, series: Mapping[str, tuple[np.ndarray, np.ndarr
         u = at(tick, bottom).split(",")[0]
         parts.append(f'<text x="{u}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{tick:g}</text>')
     parts.append(f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 4}" text-anchor="end">step</text>')
-    for i, (name, (steps, mean, low, high)) in enumerate(drawn.items()):
-        dash = f' stroke-dasharray="{DASHES[i % len(DASHES)]}"' if DASHES[i % len(DASHES)] else ""
+    for row, (name, (steps, mean, low, high)) in enumerate(drawn.items()):
+        kind, dash, said = f"s{looks[name] % len(LIGHT)}", _dash(looks[name]), escape(_seeded(name, series[name][1].shape[0]))
         if not np.array_equal(low, high):
             path = [at(x, min(max(y, bottom), top)) for x, y in zip(steps, high, strict=True)]
             path += [at(x, min(max(y, bottom), top)) for x, y in zip(steps[::-1], low[::-1], strict=True)]
-            parts.append(f'<polygon class="band s{i}" points="{" ".join(path)}"/>')
+            parts.append(f'<polygon class="band {kind}" points="{" ".join(path)}"/>')
         points = " ".join(at(x, y) for x, y in zip(steps, mean, strict=True))
-        parts.append(f'<polyline class="line s{i}"{dash} points="{points}"/>')
-        y = HEIGHT + 16 * i + 8
-        seeds = series[name][1].shape[0]
-        parts.append(f'<line class="line s{i}"{dash} x1="{LEFT}" y1="{y}" x2="{LEFT + 26}" y2="{y}"/>')
-        parts.append(f'<text x="{LEFT + 32}" y="{y + 4}">{escape(name)}, {seeds} seed{"s" if seeds > 1 else ""}</text>')
+        parts.append(f'<polyline class="line {kind}"{dash} points="{points}"><title>{said}</title></polyline>')
+        if alone:
+            y = HEIGHT + 16 * row + 8
+            parts.append(f'<line class="line {kind}"{dash} x1="{LEFT}" y1="{y}" x2="{LEFT + 26}" y2="{y}"/>')
+            parts.append(f'<text x="{LEFT + 32}" y="{y + 4}">{said}</text>')
     return "".join([*parts, "</svg>"])
 
 
@@ -167,34 +200,3 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
     power = 10 ** math.floor(math.log10(raw))
     step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw)
     return [round(step * i, 10) for i in range(math.ceil(low / step), math.floor(high / step + 1e-9) + 1)]
-
-
-def forest(lines: Sequence[tuple[str, float, float, float, float | None, str]]) -> str:
-    """Forest plot of one section: (claim, effect, low, high, published or None, verdict), all in units of the claim's margin.
-
-    Turned so that right is what the paper claims; 0 and the margin are drawn, an effect beyond 4 margins is an arrow at the edge.
-    """
-    reach, width, left, right, row = 4.0, 440, 54, 136, 24  # narrow, so that a phone shrinks no text
-    height = row * len(lines) + 40
-
-    def at(value: float) -> float:
-        return round(left + (width - left - right) * (min(max(value, -reach), reach) + reach) / (2 * reach), 1)
-
-    parts = [
-        f'<svg class="chart" style="max-width:560px" viewBox="0 0 {width} {height}" role="img" aria-label="Effects in units of the margin">'
-    ]
-    for value, text in ((-1, "-margin"), (0, "0"), (1, "margin")):
-        dash = "" if value == 0 else ' stroke-dasharray="3 3"'
-        parts.append(f'<line class="grid"{dash} x1="{at(value)}" x2="{at(value)}" y1="6" y2="{height - 30}"/>')
-        parts.append(f'<text x="{at(value)}" y="{height - 14}" text-anchor="middle">{text}</text>')
-    for i, (name, effect, low, high, published, said) in enumerate(lines):
-        y = 18 + row * i
-        parts.append(f'<text x="4" y="{y + 4}">{escape(name)}</text>')
-        parts.append(f'<line class="line s0" x1="{at(low)}" x2="{at(high)}" y1="{y}" y2="{y}"/>')
-        x, tip = at(effect), 7 if effect > 0 else -7
-        beyond = f'<polygon class="dot s0" points="{x},{y - 6} {x + tip},{y} {x},{y + 6}"/>'  # an arrow: further out than is drawn
-        parts.append(beyond if abs(effect) > reach else f'<circle class="dot s0" cx="{x}" cy="{y}" r="4"/>')
-        if published is not None:
-            parts.append(f'<line class="line s1" x1="{at(published)}" x2="{at(published)}" y1="{y - 8}" y2="{y + 8}"/>')
-        parts.append(f'<text x="{width - right + 10}" y="{y + 4}">{escape(said)}</text>')
-    return "".join([*parts, "</svg>"])

@@ -106,7 +106,8 @@ def build(records: Records, claims: list[declared.Claim], verdicts: variance.Ver
         own = [r for r in results if r.scale == scale]
         apart = [kept_apart(row, records, scale) for row in main]
         sources = variance.lines(main, records, scale, verdicts)
-        reports.append(Report(scale, main, rows, best, own, apart, sources, curves.collect(records, scale)))
+        drawn = curves.collect(records, scale, {row.key: row.arm for row in main if row.stage == "rl"})
+        reports.append(Report(scale, main, rows, best, own, apart, sources, drawn))
     return reports
 
 

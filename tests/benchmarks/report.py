@@ -2,6 +2,7 @@
 
 Makes cells as a sweep leaves them (2 arms x 5 seeds, each after SFT and after RL, so 20 evaluations of 500 questions x 100 samples, with responses of some 300
 characters and RL curves), then runs ``python -m repro.report`` on them in a process of its own, as a user would, page and samples included.
+Then, where there is Chromium, a page with 100,000 samples: seconds until it shows the first, and the longest time that a choice in it takes.
 
     python -m tests.benchmarks.report [--records 1000000] [--write]
 """
@@ -20,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 
 from tests.report import study
+from tests.report.browser import chromium
 
 SECONDS, GIB = 60.0, 4.0
 QUESTIONS, PER = 500, 100
@@ -40,6 +42,30 @@ def samples(share: float, questions: int = 0, rng: np.random.Generator | None = 
     columns |= {"correct": correct, "response": text}
     schema = study.schema()
     return pa.table([pa.array(columns[f.name], f.type) for f in schema], schema=schema)
+
+
+def in_browser(root: Path) -> str:
+    """A sentence on the page with 100,000 samples; empty without Chromium."""
+    command = [sys.executable, "-m", "repro.report", str(root / "sweeps"), "--samples", "25000", "--out", str(root / "page")]
+    subprocess.run(command, capture_output=True, check=True)
+    browser = chromium(1280, "light")
+    if browser is None:
+        return ""
+    try:
+        start = time.perf_counter()
+        browser.get((root / "page" / "report.html").as_uri())
+        browser.find_element("css selector", ".sample")
+        loaded = time.perf_counter() - start
+        took = "const t = performance.now(); {}; document.body.offsetHeight; return performance.now() - t"
+        event = "dispatchEvent(new Event('change'))"
+        asked = [f"pick.selectedIndex = {i}; pick.{event}" for i in range(len(browser.find_elements("css selector", "#pick option")))]
+        asked += ["more.click()", *(f"only.value = '{kind}'; only.{event}" for kind in ("wrong", "no answer", "right"))]
+        slowest = max(browser.execute_script(took.format(one)) for one in asked)
+        total = sum(int(one.get_attribute("data-total")) for one in browser.find_elements("css selector", "#pick option"))
+    finally:
+        browser.quit()
+    size = (root / "page" / "report.html").stat().st_size / 2**20
+    return f"A page of {total:,} samples ({size:.0f} MiB) opens in Chromium in {loaded:.1f} s; its slowest choice takes {slowest / 1000:.2f} s."
 
 
 def main() -> None:
@@ -70,10 +96,12 @@ def main() -> None:
         if done.returncode:
             raise SystemExit(done.stderr)
         page = (root / "sweeps" / "report" / "report.html").stat().st_size / 2**20
-    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+        memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 2**20
+        browsed = in_browser(root)
     count, facts = 20 * QUESTIONS * PER, environment()
     lines = ["| report of | seconds | peak memory, GiB | page, MiB |", "|---|---:|---:|---:|"]
     lines.append(f"| {count:,} records ({size:.0f} MiB of Parquet) | {seconds:.1f} | {memory:.2f} | {page:.1f} |")
+    lines += ["", browsed] if browsed else []
     lines += ["", f"Target: {SECONDS:g} s, {GIB:g} GiB. {facts['cpu']}, one run, commit {facts['commit'][:10]}."]
     print("\n".join(lines))
     if options.write:
