@@ -126,7 +126,16 @@ def _jsonl(raw: bytes, path: Path) -> Iterable[dict[str, Any]]:
             raise BenchmarkError(f"{path}, line {number}: not JSON ({_line(error)}); one object a line") from None
         if not isinstance(row, dict):
             raise BenchmarkError(f"{path}, line {number}: a {type(row).__name__}, not an object; one object a line")
-        yield row
+        yield whole_text(row) if b"\\ud" in line.lower() else row
+
+
+def whole_text(value: Any) -> Any:
+    """The value with a question mark for each half of a surrogate pair, which JSON can escape and no file of text can hold."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        return {whole_text(key): whole_text(inner) for key, inner in value.items()}
+    return [whole_text(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _parquet(raw: bytes) -> list[dict[str, Any]]:

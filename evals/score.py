@@ -141,6 +141,8 @@ def _record(
         raise ValueError(f"no column {by} for by={by}; it has {', '.join(map(str, row))}")
     if not isinstance(f["response"], str):
         raise ValueError(f"the response must be text, got {f['response']!r:.80}")
+    if f["gold"] is not None and (isinstance(f["gold"], bool) or not isinstance(f["gold"], (str, int, float))):
+        raise ValueError(f"gold must be text or a number, got {f['gold']!r:.80}")
     name = number if f["question_id"] is None else str(f["question_id"])
     question = known.get(name)
     if question is None and f["gold"] is None:
@@ -162,7 +164,7 @@ def _record(
         "subject": question.subject if question else "",
         "task": kind,
         "gold": gold,
-        "response": f["response"].encode("utf-8", "replace").decode(),  # half a surrogate pair is no text that a file could hold
+        "response": f["response"],
         "tokens": _count("tokens", f["tokens"]),
         "finish_reason": "length" if cut else "stop",
         "label": _truth("label", f["label"]),

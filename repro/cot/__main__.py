@@ -63,8 +63,8 @@ def _json_rows(path: Path, lines: Iterator[str]) -> Iterator[list[dict[str, Any]
             continue
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(f"{path}, line {number}: not JSON ({error.msg})") from None
+        except (json.JSONDecodeError, RecursionError) as error:  # the second for thousands of brackets
+            raise InputError(f"{path}, line {number}: not JSON ({str(error).splitlines()[0]})") from None
         if not isinstance(row, dict):
             raise InputError(f"{path}, line {number}: must be a JSON object")
         rows.append(row)
@@ -98,7 +98,8 @@ def measure(paths: list[Path], by: str | None, column: str | None, ngram_size: i
                 if isinstance(tokens, bool) or not isinstance(tokens, int) or tokens < 0:
                     unit, tokens = "words", -1
                 group = _value(row, by, path, number) if by else "all"
-                groups.setdefault("unknown" if group is None else str(group), []).append((text, tokens))
+                named = "unknown" if group is None else str(group).encode("utf-8", "replace").decode()  # JSON may hold what no file can
+                groups.setdefault(named, []).append((text, tokens))
             for group, found in groups.items():
                 made = profile([text for text, _ in found], ngram_size=ngram_size)
                 parts.setdefault(group, []).append({**made, "tokens": np.array([tokens for _, tokens in found])})

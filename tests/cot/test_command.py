@@ -43,6 +43,12 @@ def test_table_is_the_same_from_every_kind_of_file(tmp_path):
     assert len({line.count(" |") for line in table.splitlines() if line.startswith("| ")}) == 1
 
 
+def test_half_a_surrogate_pair(tmp_path):
+    """JSON can escape it, a terminal cannot show it."""
+    (tmp_path / "r.jsonl").write_text('{"output": "wait \\ud83d", "model": "m\\ud83d"}\n')
+    assert "| m? | 1 |" in run(tmp_path / "r.jsonl", "--by", "model").stdout
+
+
 def test_without_groups_and_without_tokens(tmp_path):
     (tmp_path / "r.jsonl").write_text('{"text": "So it is 4."}\n')
     table = run(tmp_path / "r.jsonl", "--column", "text", "--ngram", 3).stdout
@@ -59,6 +65,7 @@ def test_without_groups_and_without_tokens(tmp_path):
         ("[1]", [], "line 1: must be a JSON object"),
         ('{"text": "x"}', [], "row 1: no column response or output; it has text"),
         ('{"output": "x"}', ["--by", "arm"], "row 1: no column arm; it has output"),
+        ("[" * 100_000, [], "line 1: not JSON (maximum recursion depth"),
         ('{"output": null}', [], "row 1: the response must be text, not null"),
         ('{"output": "x"}', ["--ngram", "0"], "--ngram 0: must be at least 1"),
         ('{"output": "x"}', ["--group", "arm"], "unrecognized arguments"),

@@ -50,13 +50,22 @@ def test_a_response_cut_at_its_limit_has_no_answer():
 
 def test_cells_of_files_that_know_no_types():
     """CSV says everything in text, pandas writes nan for nothing."""
-    row = {"gold": "5", "output": "\\boxed{5} \ud83d", "label": float("nan"), "tokens": "12", "truncated": "False"}
+    row = {"gold": "5", "output": "\\boxed{5}", "label": float("nan"), "tokens": "12", "truncated": "False"}
     (record,) = score([row], None, Verifier(), task="math")
     assert (record["label"], record["tokens"], record["finish_reason"], record["correct"]) == (None, 12, "stop", True)
-    assert record["response"] == "\\boxed{5} ?"  # half a surrogate pair cannot be written to any file
     labels = [True, 1, 1.0, "true", "1", False, 0, "FALSE", None, ""]
     records = score([{**row, "label": label} for label in labels], None, Verifier(), task="math")
     assert [r["label"] for r in records] == [True] * 5 + [False] * 3 + [None] * 2
+
+
+def test_half_a_surrogate_pair_is_no_text(tmp_path, capsys):
+    """JSON can escape it; neither UTF-8 nor Parquet can hold it."""
+    rows = [{"id": "q\ud83d", "gold": "5", "output": "\\boxed{5} \ud83d", "m": "\U0001f600\ud83d"}]
+    out = tmp_path / "out.parquet"
+    assert main([f"score={save(tmp_path / 'r.jsonl', rows)}", "task=math", "by=m", f"out={out}"]) == 0
+    (record,) = read_rows(out)
+    assert (record["question_id"], record["response"], record["group"]) == ("q?", "\\boxed{5} ?", "\U0001f600?")
+    assert "100.00%" in capsys.readouterr().out
 
 
 def test_references_of_shuffled_options_are_said_to_be_of_our_order(tmp_path, caplog):
@@ -80,6 +89,7 @@ def test_samples_of_a_question_are_numbered_a_group():
         ([{"id": "nope", "output": "x", "gold": "1"}], ["benchmark=micro_math"], "how to compare is unknown; give task="),
         ([{"id": 1, "output": "x"}], [], "no column gold and no benchmark="),
         ([{"id": 1, "output": None, "gold": "1"}], ["task=math"], "the response must be text, got None"),
+        ([{"id": 1, "output": "x", "gold": ["1"]}], ["task=math"], "gold must be text or a number, got ['1']"),
         ([{"id": 1, "output": "x", "gold": ""}], ["task=math"], "question 1: the reference answer '' is empty"),
         ([{"id": 1, "output": "x", "gold": "1", "task": "maths"}], [], "verifier task 'maths' does not exist"),
         ([{"id": 1, "output": "x", "gold": "1", "label": "yes"}], ["task=math"], "row 1: label must be true or false, got 'yes'"),
