@@ -26,7 +26,7 @@ OmegaConf.register_new_resolver("cell_dir", lambda *, _root_: _cell_dir(_root_),
 
 
 def _cell_dir(root: DictConfig) -> str:
-    from repro.pipeline import cell_dir
+    from repro.identity import cell_dir
 
     return cell_dir(plain(OmegaConf.masked_copy(root, [key for key in root if key != "hydra"])))
 

@@ -19,6 +19,7 @@ import json
 import logging
 import math
 import os
+import shutil
 import socket
 import threading
 import time
@@ -128,6 +129,8 @@ class Lock:
                 beat = os.fstat(file.fileno()).st_mtime_ns
         except FileNotFoundError:
             return None
+        except IsADirectoryError:  # nobody's
+            beat = -1
         except OSError:  # a stale handle: the file was replaced on the server
             return {"token": "?", "host": "?", "pid": -1, "start": None}, 0.0
         holder = read_holder(self.path)
@@ -154,7 +157,10 @@ class Lock:
             if found is not None and found["token"] != holder["token"]:  # somebody took it over in between: give it back
                 with contextlib.suppress(FileExistsError):
                     os.link(doomed, self.path)
-            doomed.unlink()
+            if doomed.is_dir():
+                shutil.rmtree(doomed)
+            else:
+                doomed.unlink()
 
     def __enter__(self) -> Lock:
         said = False

@@ -6,7 +6,6 @@ was reused, what it cost, where its stages are) and the Hydra configuration. Re-
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -18,7 +17,8 @@ from typing import Any
 from omegaconf import DictConfig
 
 from repro import budget, interrupt, launch
-from repro.config import own_chains, plain
+from repro.config import plain
+from repro.identity import arm_key, decoding, told_apart
 from repro.store import Built, Stage, Store, fingerprint
 from repro.tracking import arm_name, searches, track_evaluation
 
@@ -26,44 +26,6 @@ log = logging.getLogger(__name__)
 
 
 RL_ENDS = ("steps", "eval_steps")  # of rl: not read where a budget ends it
-READS = {  # what a row of the table at each stage depends on, the training seed apart; an arm is all of it
-    "base": ("model", "eval", "threads"),
-    "sft": ("model", "data", "sft", "eval", "threads", "launch"),
-    "traces": ("traces",),
-    "rl": ("scale", "model", "data", "sft", "rl", "reward", "verifier", "eval", "threads", "launch"),
-}
-SERVING = ("url", "api_key_env", "timeout", "retries", "concurrency")  # where a teacher is asked and how fast: part of no key
-
-
-def arm_key(config: dict[str, Any], stage: str | None = None) -> str:
-    """Tells configurations apart that differ in anything a stage's numbers depend on but the training seed, whatever they are called.
-
-    ``stage``: the last one of the cell by default.
-    """
-    stage = stage or ("traces" if searches(config) else "rl")
-    config = {**config, "sft": told_apart(config["sft"]), "eval": decoding(config["eval"])}
-    read = {key: config[key] for key in READS[stage]}
-    if stage == "rl" and config["rl"]["name"] != "none":
-        read |= budget.read_by_key(config)
-    text = json.dumps(read, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
-def told_apart(sft: dict[str, Any]) -> dict[str, Any]:
-    """What of the SFT settings changes a number; where a teacher is served does not, nor does a teacher that is not asked."""
-    if own_chains(sft):
-        return {key: value for key, value in sft.items() if key not in ("file", "teacher")}
-    return {**sft, "teacher": {key: value for key, value in sft["teacher"].items() if key not in SERVING}}
-
-
-def decoding(settings: dict[str, Any]) -> dict[str, Any]:
-    """What of the evaluation's settings changes a number; what is left open does not, nor where the questions lie."""
-    return {key: value for key, value in settings.items() if key != "data" and value not in (None, {})}
-
-
-def cell_dir(config: dict[str, Any]) -> str:
-    """Folder of a cell below its sweep: arm, key of its configuration, seed."""
-    return f"{arm_name(config)}-{arm_key(config)}/seed={config['seed']}"
 
 
 class Cell:

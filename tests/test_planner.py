@@ -10,7 +10,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from repro.config import ConfigError, plain, register
-from repro.pipeline import cell_dir
+from repro.identity import cell_dir
 from repro.sweep.planner import allocation, plan
 
 

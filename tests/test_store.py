@@ -90,11 +90,22 @@ def test_a_manifest_of_another_stage_or_without_its_files_is_damage(tmp_path, ca
     store = Store(tmp_path)
     path = store.get_or_build(STAGE, write_hello).path
     text = json.loads((path / "manifest.json").read_text())
-    for change in ({"key": "0" * 16}, {"files": {}}, {"seconds": "long"}, {"files": {"hello.txt": 5}}):
+    changes = ({"key": "0" * 16}, {"files": {}}, {"seconds": "long"}, {"files": {"hello.txt": 5}}, {"environment": {}})
+    for change in changes:
         (path / "manifest.json").write_text(json.dumps({**text, **change}))
         assert store.get(STAGE) is None and path.exists()  # outside the lock nothing is touched
         assert not store.get_or_build(STAGE, write_hello).reused
-    assert caplog.text.count("corrupt") == 4
+    assert caplog.text.count("corrupt") == len(changes)
+
+
+def test_files_where_folders_should_be(tmp_path) -> None:
+    store = Store(tmp_path)
+    path = store.get_or_build(STAGE, write_hello).path
+    shutil.rmtree(path)
+    path.write_text("")
+    (path.parent / f".{path.name}.work").write_text("")
+    assert not store.get_or_build(STAGE, write_hello).reused
+    assert [found.name for found in path.parent.iterdir()] == [path.name]
 
 
 def _mend(root: str, log: str) -> None:
@@ -208,10 +219,14 @@ def test_the_lock_of_a_killed_process_is_taken_over_at_once(tmp_path) -> None:
     assert not path.exists()
 
 
-@pytest.mark.parametrize("content", ["", "garbage", "null", "[]", '{"token": 1}', '{"token": "t", "host": "h", "pid": "x"}'])
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("content", ["", "garbage", "null", "[]", '{"token": 1}', '{"token": "t", "host": "h", "pid": "x"}', "a folder"])
 def test_a_lock_file_that_says_nothing_is_waited_for_and_then_taken_over(tmp_path, monkeypatch, content: str) -> None:
     path = tmp_path / "lock"
-    path.write_text(content)
+    if content == "a folder":
+        path.mkdir()
+    else:
+        path.write_text(content)
     lock = Lock(path, "x")
     assert not lock._is_stale(*lock._holder())
     os.utime(path, (time.time() - 3600,) * 2)  # a clock that differs by an hour says nothing

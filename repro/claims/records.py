@@ -167,7 +167,7 @@ def _flat(value: Any, prefix: str) -> dict[str, Any]:
 
 def _undeclared(groups: Mapping[str, Group], queries: Mapping[str, tuple[Mapping[str, Any], str]]) -> str | None:
     """The first key in which arms differ though no query says so."""
-    from repro.pipeline import READS
+    from repro.identity import READS
 
     keys = {key for query, _ in queries.values() for key in query}
     varied = {key for key in keys if len({json.dumps(query[key]) for query, _ in queries.values() if key in query}) > 1}

@@ -71,7 +71,7 @@ class PlannedCell:
 
     @property
     def arm_key(self) -> str:
-        from repro.pipeline import arm_key
+        from repro.identity import arm_key
 
         return arm_key(self.config)
 

@@ -102,7 +102,7 @@ def _differences(configs: dict[str, dict[str, Any]], stage: str) -> dict[str, st
     """Key of a configuration -> what tells it from the others of the same name: `` rl.kl=0.01``, or `` #1a2b`` where much differs."""
     if len(configs) == 1:
         return dict.fromkeys(configs, "")
-    from repro.pipeline import READS
+    from repro.identity import READS
 
     flat = {key: _flat({name: config[name] for name in READS[stage]}) for key, config in configs.items()}
     names = {name for leaves in flat.values() for name in leaves}

@@ -16,7 +16,6 @@ The order of the end is: build, manifest, remove ``.resume``, rename. A kill bet
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
 import json
@@ -24,7 +23,6 @@ import logging
 import os
 import shutil
 import stat
-import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -33,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from repro.lock import Lock, LockLost
+from repro.store.stopwatch import Stopwatch
 
 log = logging.getLogger(__name__)
 MANIFEST = "manifest.json"
@@ -104,6 +103,14 @@ def fingerprint(folder: Path) -> dict[str, Any]:
     return found
 
 
+def remove(path: Path) -> None:
+    """Delete a folder, or the file that is in its place."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def read_manifest(folder: Path) -> dict[str, Any] | str:
     """The manifest of a stage folder, or why it cannot be used. It may be any file: a disk error does not stop at bad JSON."""
     try:
@@ -118,6 +125,8 @@ def read_manifest(folder: Path) -> dict[str, Any] | str:
     for name, kind in wanted.items():
         if not isinstance(manifest.get(name), kind):
             return f"manifest.json has no usable {name!r}"
+    if not {"commit", "dirty"} <= set(manifest["environment"]):
+        return "manifest.json does not say what commit it is of"
     if not manifest["files"]:
         return "manifest.json lists no files"
     for name, facts in manifest["files"].items():
@@ -145,40 +154,6 @@ def problem_of(folder: Path, key: str | None = None) -> str | None:
         except (OSError, ValueError) as error:
             return f"{name} cannot be read ({type(error).__name__})"
     return None
-
-
-class Stopwatch:
-    """Seconds spent in a work folder, those of killed tries included: kept in a file that a thread writes every few seconds."""
-
-    EVERY = 5.0
-
-    def __init__(self, work: Path) -> None:
-        self.path, self.start, self._stop = work / RESUME / "seconds", time.monotonic(), threading.Event()
-        try:
-            self.before = float(self.path.read_text())
-        except (OSError, ValueError):
-            self.before = 0.0
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    @property
-    def seconds(self) -> float:
-        return self.before + time.monotonic() - self.start
-
-    def _run(self) -> None:
-        while not self._stop.wait(self.EVERY):
-            self._write()
-
-    def _write(self) -> None:
-        draft = self.path.with_name("seconds.tmp")
-        with contextlib.suppress(OSError):  # a full disk is for the build to report
-            draft.write_text(f"{self.seconds:.3f}")
-            os.replace(draft, self.path)
-
-    def stop(self) -> None:
-        self._stop.set()
-        self._thread.join()
-        self._write()
 
 
 def explain_disk_error(error: BaseException, where: Path) -> StoreError | None:
@@ -243,7 +218,7 @@ class Store:
             log.warning("store: %s/%s is corrupt (%s); it is removed and built again", stage.name, stage.key, problem)
             doomed = path.with_name(f".{stage.key}.corrupt-{os.getpid()}")
             path.rename(doomed)
-            shutil.rmtree(doomed, ignore_errors=True)
+            remove(doomed)
 
     def get_or_build(self, stage: Stage, build: Callable[[Path], dict[str, Any] | None]) -> Built:
         """The finished stage; if there is none, ``build(work_folder)`` makes it and may return facts for the manifest.
@@ -275,6 +250,8 @@ class Store:
                 if closed_to_me(work):
                     log.warning("store: what another user left of %s/%s is closed to this one; it is begun anew", stage.name, stage.key)
                     shutil.rmtree(work)
+                if work.exists() and not work.is_dir():
+                    remove(work)
                 (work / RESUME).mkdir(parents=True, exist_ok=True)
                 return self._build(stage, work, build, lock)
         except LockLost as error:
@@ -292,7 +269,7 @@ class Store:
         manifest = read_manifest(work)
         if isinstance(manifest, str) or problem_of(work, stage.key) is not None:  # else: killed between manifest and rename
             (work / MANIFEST).unlink(missing_ok=True)
-            clock = Stopwatch(work)
+            clock = Stopwatch(work / RESUME)
             try:
                 facts = build(work) or {}
             finally:

@@ -158,6 +158,21 @@ def refuse(line: str) -> None:
     _exit_code = 2
 
 
+@contextlib.contextmanager
+def _refusing():
+    """End with a line and exit code 2 for what the user can mend. Hydra turns any other exception of a callback into a warning."""
+    from repro.errors import explain
+
+    try:
+        yield
+    except Exception as error:
+        line = explain(error)
+        if line is None:
+            raise
+        refuse(line)
+        raise SystemExit(exit_code()) from None
+
+
 class SweepReport(Callback):
     """Hydra callback: the table after a run or a sweep, the failures and the exit code.
 
@@ -165,20 +180,13 @@ class SweepReport(Callback):
     """
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
-        """Refuse a single run before Hydra makes its folder. (Hydra turns an exception of a callback into a warning; SystemExit passes.)"""
-        from repro.errors import explain
+        """Refuse a single run before Hydra makes its folder."""
         from repro.validate import validate
 
         os.environ.pop(LEDGER, None)
-        try:
+        with _refusing():
             validate(OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]))
             check_folders(config, "run")
-        except Exception as error:
-            line = explain(error)
-            if line is None:
-                raise
-            refuse(line)
-            raise SystemExit(exit_code()) from None
 
     def on_run_end(self, config: DictConfig, **_: Any) -> None:
         folder = Path(config.hydra.runtime.output_dir)
@@ -192,18 +200,10 @@ class SweepReport(Callback):
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Open the ledger of this sweep."""
         global _ledger
-        from repro.errors import explain
-
-        try:
+        with _refusing():
             check_folders(config, "sweep")
             self.ledger = _ledger = Path(config.hydra.sweep.dir).absolute() / f".sweep-{uuid.uuid4().hex[:12]}"
             self.ledger.mkdir()
-        except Exception as error:
-            line = explain(error)
-            if line is None:
-                raise
-            refuse(line)
-            raise SystemExit(exit_code()) from None
         os.environ[LEDGER] = str(self.ledger)
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:

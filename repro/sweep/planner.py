@@ -50,7 +50,7 @@ def plan(
     Raises:
         ConfigError: what no cell may be, naming the first cell that is.
     """
-    from repro.pipeline import cell_dir
+    from repro.identity import cell_dir
 
     bases: dict[tuple[str, ...], DictConfig] = {}
     arms: dict[tuple[str, ...], tuple[str, dict[str, int], str]] = {}

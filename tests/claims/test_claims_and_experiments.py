@@ -10,7 +10,7 @@ import yaml
 from repro.claims import declared
 from repro.claims.group import Group
 from repro.claims.records import _matches, _undeclared
-from repro.pipeline import arm_key
+from repro.identity import arm_key
 from repro.plan.cells import CONF, combinations
 from tests.conftest import planned
 

@@ -281,7 +281,7 @@ def test_a_teacher_whose_endpoint_is_down_is_one_line_in_a_cell(tmp_path: Path, 
 
 def test_a_served_model_has_one_key_wherever_it_is_served(tmp_path: Path) -> None:
     from repro.config import plain
-    from repro.pipeline import arm_key
+    from repro.identity import arm_key
     from tests.test_config import composed
 
     base = ["sft=long", "sft.teacher.model=m"]

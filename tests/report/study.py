@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from evals.harness import schema
-from repro.pipeline import arm_key
+from repro.identity import arm_key
 from repro.tracking import arm_name
 
 QUESTIONS, SAMPLES, STEPS = 50, 4, 20

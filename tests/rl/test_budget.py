@@ -12,7 +12,7 @@ import pytest
 from repro.claims import guards
 from repro.claims.arms import Arm
 from repro.config import ConfigError, plain
-from repro.pipeline import arm_key
+from repro.identity import arm_key
 from repro.plan.cells import expand
 from repro.plan.workload import Lengths, of_stage
 from repro.rl.budget import FILE, Budget
