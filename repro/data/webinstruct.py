@@ -83,11 +83,19 @@ def usable(verifier: Verifier, answer: str | None, index: int) -> bool:
 
 
 def run(
-    found: Iterable[dict[str, Any]], extractor: Teacher, teacher: Teacher, out: Path, seed: int = 0, source: str = ""
+    found: Iterable[dict[str, Any]],
+    extractor: Teacher,
+    teacher: Teacher,
+    out: Path,
+    seed: int = 0,
+    source: str = "",
+    extract_tokens: int = EXTRACTION["max_tokens"],
+    max_tokens: int = TEACHING["max_tokens"],
 ) -> dict[str, Any]:
     """All steps; writes the sets below ``out`` and returns the counts.
 
     Args:
+        extract_tokens, max_tokens: of a reply of the extractor and of a response of the teacher.
         found: rows with ``row``, ``problem`` and ``solution``, the same ones in the same order when resuming; other columns are kept.
     """
     import pyarrow as pa
@@ -96,6 +104,7 @@ def run(
     from repro.data.minhash import THRESHOLD, duplicates, write_signatures
     from repro.progress import Progress
 
+    extraction, teaching = {**EXTRACTION, "max_tokens": extract_tokens}, {**TEACHING, "max_tokens": max_tokens}
     out.mkdir(parents=True, exist_ok=True)
     items = list(found)
     signatures = out / ".signatures"
@@ -111,12 +120,12 @@ def run(
             for start in range(0, len(kept), CHUNK):
                 chunk = kept[start : start + CHUNK]
                 asked = [EXTRACT.format(question=i["problem"], solution=i["solution"]) for i in chunk]
-                for item, (reply,) in zip(chunk, said(journal, extractor, asked, EXTRACTION, seed), strict=True):
+                for item, (reply,) in zip(chunk, said(journal, extractor, asked, extraction, seed), strict=True):
                     item["answer"] = boxed(verifier, reply)
                     item["usable"] = usable(verifier, item["answer"], item["row"])
                 todo = [item for item in chunk if item["usable"]]
                 asked = [f"{item['problem']}\n{INSTRUCTION}" for item in todo]
-                for item, replies in zip(todo, said(journal, teacher, asked, TEACHING, seed), strict=True):
+                for item, replies in zip(todo, said(journal, teacher, asked, teaching, seed), strict=True):
                     verdicts = verifier.verify_batch([item["answer"]] * len(replies), replies)
                     item["responses"] = [r for r, v in zip(replies, verdicts, strict=True) if v.correct]
                 bar.update(len(chunk))
@@ -129,7 +138,7 @@ def run(
     counts |= {"with_short_answer": sum(i["answer"] != "" for i in kept), "comparable": sum(i["usable"] for i in kept)}
     counts |= {"filtered": len(passed), "responses": sum(len(i["responses"]) for i in passed)}
     facts = {"source": source, "extractor": extractor.name, "teacher": teacher.name, "seed": seed, "threshold": THRESHOLD}
-    facts |= {"extraction": EXTRACTION, "teaching": TEACHING, "verifier": verifier.version, "counts": counts}
+    facts |= {"extraction": extraction, "teaching": teaching, "verifier": verifier.version, "counts": counts}
     for name, rows_ in (("webinstruct", kept), ("webinstruct_filtered", passed)):
         columns = list(kept[0])
         types = {"responses": pa.list_(pa.string())}
@@ -152,6 +161,8 @@ def main() -> None:
     parser.add_argument("--question", default="question", help="column")
     parser.add_argument("--solution", default="answer", help="column")
     parser.add_argument("--limit", type=int, help="rows to read; all")
+    parser.add_argument("--extract-tokens", type=int, default=EXTRACTION["max_tokens"], help="of a reply of the extractor; %(default)s")
+    parser.add_argument("--max-tokens", type=int, default=TEACHING["max_tokens"], help="of a response of the teacher; %(default)s")
     parser.add_argument("--seed", type=int, default=0, help="of the teacher's sampling")
     parser.add_argument("--key-env", help="environment variable with the endpoints' key")
     parser.add_argument("--timeout", type=float, default=600.0, help="seconds for one response")
@@ -159,12 +170,14 @@ def main() -> None:
     from repro.errors import explain
 
     try:
-        if options.limit is not None and options.limit < 1:
-            raise ConfigError(f"--limit {options.limit}: at least 1")
+        for name in ("limit", "extract_tokens", "max_tokens"):
+            if (value := getattr(options, name)) is not None and value < 1:
+                raise ConfigError(f"--{name.replace('_', '-')} {value}: at least 1")
         asked = (options.extractor, options.teacher)
         models = [EndpointTeacher(ChatClient(url, name, options.key_env, timeout=options.timeout)) for url, name in asked]
         found = load(options.source, options.question, options.solution, options.limit)
-        counts = run(found, *models, options.out, options.seed, options.source)
+        limits = {"extract_tokens": options.extract_tokens, "max_tokens": options.max_tokens}
+        counts = run(found, *models, options.out, options.seed, options.source, **limits)
     except (ConfigError, EndpointError, OSError, ValueError) as error:
         print(f"repro.data.webinstruct: {explain(error, '--out') or error}", file=sys.stderr)
         sys.exit(2)

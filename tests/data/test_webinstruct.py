@@ -87,6 +87,8 @@ def test_killed_and_resumed_without_loss_or_duplicates(tmp_path: Path) -> None:
         ('{"body": "x"}', [], "no text column 'question'"),
         ('{"question": "x", "answer": "y"}', ["--solution", "proof"], "no text column 'proof'"),
         ('{"question": "x", "answer": "y"}', ["--key-env", "NO_SUCH_KEY"], "NO_SUCH_KEY"),
+        ('{"question": "x", "answer": "y"}', ["--limit", "-1"], "--limit -1: at least 1"),
+        ('{"question": "x", "answer": "y"}', ["--max-tokens", "0"], "--max-tokens 0: at least 1"),
     ],
 )
 def test_bad_input_is_one_line(tmp_path: Path, content: str, more: list[str], words: str) -> None:
