@@ -4,7 +4,7 @@ Differs from a report over a sweep (``repro.report``) in that it knows nothing o
 ``evals/metrics.py`` will do, ours or the one that ``python -m evals.harness score=... out=...`` wrote. Every number is that of a function there.
 
     python -m evals.metrics records=outputs/evals/NAME/samples.parquet
-    python -m evals.metrics records=outputs/sweeps/reward_design/ARM/seed=0/records.parquet k=1,4 out=metrics.csv
+    python -m evals.metrics records=outputs/sweeps/reward_design/ARM/seed=0/records.parquet stage=rl step=60 out=metrics.csv
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from evals.records import columns, select
 from repro.config import ConfigError
 from repro.keys import numbers, pairs
 
+GROUPS = ("arm", "train_seed", "stage", "step", "benchmark", "group")
+PANEL = 6  # groups side by side
 HELP = """python -m evals.metrics records=FILE[,FILE...] [key=value ...]
 
 Prints every metric of recorded samples, a column a group: avg@k with its clustered standard error and 95 % interval, unbiased pass@k, exact
@@ -29,12 +31,12 @@ maj@k, lengths, shares truncated and without an answer, how length follows diffi
 Python fences, and avg@k by level and by subject. What the columns of the file do not allow is named and left out.
 
   records   samples.parquet or records.parquet of ours, or what `python -m evals.harness score=FILE out=...` wrote; JSONL and CSV too
-  by        columns that tell groups apart; those of arm, train_seed, stage, step, benchmark, group that the file has
+  by        columns that tell groups apart; those of {groups} that the file has
+  {groups}: only rows with this value there, or with one of several
   k         of avg@k, pass@k and maj@k, e.g. 1,4,16; a question with fewer samples is refused. Powers of two up to what every question has
   out       write them there too, as CSV: group columns, metric, value
 
-Exit code: 0, or 2 for input that has to be mended, with one line that says how."""
-GROUPS = ("arm", "train_seed", "stage", "step", "benchmark", "group")
+Exit code: 0, or 2 for input that has to be mended, with one line that says how.""".format(groups=", ".join(GROUPS))
 Measured = dict[str, float]
 
 
@@ -179,12 +181,34 @@ def load(paths: Sequence[str]) -> Any:
         ) from None
 
 
+def chosen(records: Any, wanted: dict[str, str]) -> Any:
+    """The rows whose columns have one of the values asked for, ``"rl"`` or ``"0,20"``.
+
+    Raises:
+        ConfigError: no such column, no row with that value.
+    """
+    import numpy as np
+
+    for name, text in wanted.items():
+        if name not in records.column_names:
+            raise ConfigError(f"{name}={text}: the records have no {name}; they have {', '.join(records.column_names)}")
+        held = [str(value) for value in records[name].to_pylist()]
+        values = [value.strip() for value in text.split(",")]
+        if unknown := [value for value in values if value not in held]:
+            there = ", ".join(dict.fromkeys(held))
+            raise ConfigError(f"{name}={text}: no row has {unknown[0]}; there are {there[:300]}")
+        records = select(records, np.isin(held, values))
+    return records
+
+
 def show(found: dict[tuple[str, ...], Measured], by: Sequence[str]) -> str:
-    """A column a group; columns of many groups are numbered, with what the numbers mean above the table."""
+    """A column a group, ``PANEL`` of them side by side, numbered; what the numbers mean, and what all groups share, above the tables."""
     names = list(dict.fromkeys(name for measured in found.values() for name in measured if not name.endswith(("_low", "_high"))))
-    labels = [", ".join(f"{column}={value}" for column, value in zip(by, key, strict=True)) or "all" for key in found]
-    above = [f"[{number}] {label}" for number, label in enumerate(labels, 1)] + [""] if len(labels) > 1 else []
-    heads = [f"[{number}]" for number in range(1, len(labels) + 1)] if len(labels) > 1 else labels
+    values = list(zip(*found, strict=True)) if by else []  # of each column
+    alike = [f"{column}={held[0]}" for column, held in zip(by, values, strict=True) if len(set(held)) == 1]
+    apart = [(column, held) for column, held in zip(by, values, strict=True) if len(set(held)) > 1]
+    labels = [", ".join(f"{column}={held[at]}" for column, held in apart) for at in range(len(found))]
+    lines = [", ".join(alike)] * bool(alike) + [f"[{at}] {label}" for at, label in enumerate(labels, 1)] * bool(apart)
 
     def cell(measured: Measured, name: str) -> str:
         value = measured.get(name, math.nan)
@@ -192,7 +216,12 @@ def show(found: dict[tuple[str, ...], Measured], by: Sequence[str]) -> str:
             return f"{value:.4f} [{measured[f'{name}_low']:.4f}, {measured[f'{name}_high']:.4f}]"
         return "-" if math.isnan(value) else f"{value:.4g}" if value != int(value) else f"{value:.0f}"
 
-    return "\n".join([*above, aligned([["metric", *heads], *([name, *(cell(m, name) for m in found.values())] for name in names)])])
+    measured = list(found.values())
+    for first in range(0, len(measured), PANEL):
+        panel = measured[first : first + PANEL]
+        heads = [f"[{at}]" for at in range(first + 1, first + len(panel) + 1)] if apart else ["value"]
+        lines += [""] * bool(lines) + [aligned([["metric", *heads], *([name, *(cell(m, name) for m in panel)] for name in names)])]
+    return "\n".join(lines)
 
 
 def write(found: dict[tuple[str, ...], Measured], by: Sequence[str], path: Path) -> None:
@@ -215,11 +244,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(HELP)
         return 0
     try:
-        given = pairs(arguments, ("records", "by", "k", "out"))
+        given = pairs(arguments, ("records", "by", "k", "out", *GROUPS))
         if "records" not in given:
             raise ConfigError("records=FILE is missing (--help)")
         ks = numbers("k", given["k"], 1) if "k" in given else None
-        records = load([path.strip() for path in given["records"].split(",")])
+        records = chosen(load([path.strip() for path in given["records"].split(",")]), {n: given[n] for n in GROUPS if n in given})
         by = [name.strip() for name in given["by"].split(",")] if "by" in given else [n for n in GROUPS if n in records.column_names]
         if missing := [name for name in by if name not in records.column_names]:
             raise ConfigError(f"by={given['by']}: the records have no {missing[0]}; they have {', '.join(records.column_names)}")

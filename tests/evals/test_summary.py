@@ -73,6 +73,9 @@ def test_k_and_groups_can_be_chosen(file, capsys):
     assert main([f"records={file}", "k=3", "by=arm"]) == 0
     shown = capsys.readouterr().out
     assert "pass@3" in shown and "pass@4" not in shown and "arm=base, benchmark=micro_math" in shown
+    assert main([f"records={file}", "arm=rl", "benchmark=micro_aime,micro_math"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("arm=rl\n[1] benchmark=micro_math\n[2] benchmark=micro_aime\n\nmetric ") and "[3]" not in shown
     assert [key for key, _ in groups(pa.Table.from_pylist(ROWS), ["arm"])] == [("base",), ("rl",)]
 
 
@@ -103,7 +106,9 @@ def test_one_question_has_no_error():
         ({}, "k=0", "k=0: a whole number of at least 1"),
         ({}, "by=model", "by=model: the records have no model; they have arm, "),
         ({}, "by=benchmark", "question 'q0' has sample 0 twice"),
-        ({}, "groups=arm", "unknown key groups"),
+        ({}, "groups=arm", "unknown key groups, did you mean group?"),
+        ({}, "arm=sft", "arm=sft: no row has sft; there are base, rl"),
+        ({}, "stage=rl", "stage=rl: the records have no stage"),
         ({}, "out=/proc/m.csv", "out=/proc/m.csv cannot be written"),
         ({"correct": None}, "k=1", "correct[0]: is None"),
         ({"correct": math.nan}, "k=1", "correct[0]: is nan"),
