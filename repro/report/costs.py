@@ -4,6 +4,7 @@ Every stage that the cells of an experiment's lowest seed read is counted once, 
 experiments that share stages each count them; where all experiments have run, a row of its own says what they cost together.
 
     python -m repro.report.costs outputs/sweeps
+    python -m repro.report.costs outputs/sweeps "shared with other work"      # said beside the machine: such times are upper bounds
 """
 
 from __future__ import annotations
@@ -58,14 +59,16 @@ def costs(sweeps: Path, names: Collection[str] = ()) -> dict[str, dict[str, Any]
 
 
 def main() -> None:
-    if len(sys.argv) != 2 or sys.argv[1].startswith("-"):
-        print("usage: python -m repro.report.costs SWEEPS      writes repro/report/results/costs.json from finished cells")
+    if not 2 <= len(sys.argv) <= 3 or sys.argv[1].startswith("-"):
+        print("usage: python -m repro.report.costs SWEEPS [NOTE]      writes repro/report/results/costs.json from finished cells")
         sys.exit(0 if sys.argv[1:] in (["-h"], ["--help"]) else 2)
     try:
         made = costs(Path(sys.argv[1]), [path.stem for path in EXPERIMENTS.glob("*.yaml")])
     except FileNotFoundError as error:
         print(f"repro.report.costs: {error}", file=sys.stderr)
         sys.exit(2)
+    for row in made.values() if len(sys.argv) == 3 else ():
+        row["machine"] += f", {sys.argv[2]}"
     path = RESULTS / "costs.json"
     known = json.loads(path.read_text()) if path.exists() else {}
     path.write_text(json.dumps({**known, **made}, indent=1, sort_keys=True) + "\n")

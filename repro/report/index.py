@@ -105,9 +105,16 @@ def total(measured: dict[str, Any]) -> str:
     text = f" The {len(each)} measured: {sum(row['cells'] for row in each)} cells, {minutes:.0f} min if each starts from nothing"
     if whole := measured.get(WHOLE):
         text += f"; one after the other in one store, where equal stages are built once, {whole['seconds'] / 60:.0f} min"
-    machines, commits = ({row[key] for row in measured.values()} for key in ("machine", "commit"))
-    words = sorted({commit for several in commits for commit in several.split()})
-    return f"{text}. {'; '.join(sorted(machines))}; commit{'s' if len(words) > 1 else ''} {', '.join(words)}."
+    by_machine: dict[str, set[str]] = {}
+    for row in measured.values():
+        by_machine.setdefault(row["machine"], set()).update(row["commit"].split())
+    usual = max(by_machine, key=lambda machine: sum(row["machine"] == machine for row in measured.values()))
+    where = []
+    for machine, commits in sorted(by_machine.items()):
+        names = sorted(name for name, row in measured.items() if row["machine"] == machine)
+        which = "" if machine == usual else f"{', '.join(names)}: "
+        where.append(f"{which}{machine}, commit{'s' if len(commits) > 1 else ''} {', '.join(sorted(commits))}")
+    return f"{text}. {'; '.join(where)}."
 
 
 def write(results: Path = RESULTS) -> Path:
