@@ -20,7 +20,7 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
-from repro.verifiers.parser import Node, TooBig
+from repro.verifiers.tokens import Node, TooBig
 
 MAX_BITS = 20_000
 MAX_FACTORIAL = 500

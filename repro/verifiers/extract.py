@@ -45,7 +45,8 @@ _HASHES = re.compile(r"####[ \t]{0,9}([^\n]+)")
 _A_LINE = re.compile(r"(?:^|\n)[ \t]{0,9}A:[ \t]{0,9}([^\n]+)")
 _TAG = "<answer>", "</answer>"
 _BARE = re.compile(r"[^\n]{1,120}")
-_FORMULA = re.compile(r"\$\$?([^$]{1,500})\$\$?|\\\(([^\n]{1,500}?)\\\)|\\\[(.{1,500}?)\\\]", re.S)
+_FORMULA = re.compile(r"(?<!\\)\$\$?((?:\\.|[^$\\]){1,500})\$\$?|\\\(([^\n]{1,500}?)\\\)|\\\[(.{1,500}?)\\\]", re.S)
+_NOT_WORDS = re.compile(r"\\(?:begin|end)\s{0,9}\{[a-z*]{1,20}\}(?:\{[lcr| ]{1,20}\})?|\\[a-zA-Z]+")
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:\s{0,9}/\s{0,9}\d+)?%?|-?\.\d+")
 _LETTER_IS = re.compile(
     r"\b(?:[Aa]nswer|ANSWER|[Cc]hoice|[Oo]ption)\b(?:[^.\n:]{0,40}?\b(?:is|are|be))?"
@@ -233,7 +234,7 @@ def _statement(text: str, pattern: re.Pattern, after: int) -> Extraction | None:
     if last is None:
         return None
     start = last.end()
-    line = text[start : start + MAX_ANSWER].lstrip(" \t")
+    line = text[start : start + MAX_ANSWER].lstrip(" \t}")  # the brace of \text{The answer is }
     start += len(text[start : start + MAX_ANSWER]) - len(line)
     if line.startswith("\n"):
         stripped = line.lstrip("\n \t")
@@ -279,7 +280,7 @@ def _bare_answer(text: str) -> Extraction:
     stripped = text.strip()
     if not stripped:
         return _none("empty")
-    prose = len(re.findall(r"[^\W\d_]{2,}", re.sub(r"\\[a-zA-Z]+", " ", stripped))) >= 3
+    prose = len(re.findall(r"(?<!\w)[^\W\d_]{2,}(?!\w)", _NOT_WORDS.sub(" ", stripped))) >= 3
     formulas = [m for m in _FORMULA.finditer(text)]
     if formulas and (prose or len(formulas) == 1):
         index = formulas[-1].lastindex or 1

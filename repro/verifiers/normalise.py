@@ -12,109 +12,29 @@ from __future__ import annotations
 
 import re
 
+from repro.verifiers.numerals import in_digits, multiplied, repeating
+from repro.verifiers.spelling import join_group, latex_spelling, strip_outer
+
 MAX_ANSWER = 2_000  # characters; nothing longer is an answer (the longest reference of MATH has under 200)
 
-_UNICODE = {
-    **dict.fromkeys("−–—﹣－", "-"),
-    "×": "*",
-    "⋅": "*",
-    "·": "*",
-    "∙": "*",
-    "∗": "*",
-    "÷": "/",
-    "∕": "/",
-    "⁄": "/",
-    "π": "\\pi ",
-    "θ": "\\theta ",
-    "α": "\\alpha ",
-    "β": "\\beta ",
-    "γ": "\\gamma ",
-    "λ": "\\lambda ",
-    "φ": "\\phi ",
-    "ω": "\\omega ",
-    "∞": "\\infty ",
-    "≤": "<=",
-    "⩽": "<=",
-    "≥": ">=",
-    "⩾": ">=",
-    "≠": "\\ne ",
-    "≈": "\\approx ",
-    "∪": "\\cup ",
-    "∩": "\\cap ",
-    "∈": "\\in ",
-    "∅": "\\emptyset ",
-    "±": "\\pm ",
-    "√": "\\sqrt",
-    "°": "^\\circ ",
-    "′": "'",
-    "’": "'",
-    "‘": "'",
-    "“": '"',
-    "”": '"',
-    "½": "\\frac{1}{2}",
-    "⅓": "\\frac{1}{3}",
-    "¼": "\\frac{1}{4}",
-    "¾": "\\frac{3}{4}",
-    "€": "",
-    "£": "",
-    **{chr(0xFF10 + d): str(d) for d in range(10)},  # full-width digits
-    **{sup: f"^{{{d}}}" for d, sup in enumerate("⁰¹²³⁴⁵⁶⁷⁸⁹")},
-    **{chr(0x2080 + d): f"_{{{d}}}" for d in range(10)},
-    **dict.fromkeys("\u00a0\u2002\u2003\u2005\u2007\u2009\u200a\u202f\u3000\t\r\n", " "),
-    **dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff\u200e\u200f\u202a\u202b\u202c\u202d\u202e", ""),
-}
-_TABLE = str.maketrans(_UNICODE)
-
-_SPACING = re.compile(
-    r"(?<!\\)\\(?:(?:displaystyle|textstyle|scriptstyle|limits|left|right|[bB]ig{1,2}[lrm]?|mathopen|mathclose|mathstrut|strut|nolimits"
-    r"|hfill)(?![a-zA-Z])|[;:!>])"
-)
-_SPACE = re.compile(r"(?<!\\)\\(?:(?:quad|qquad|enspace|thinspace|medspace)(?![a-zA-Z])|,|\s)|~|\\hspace\{[^{}]*\}")
-_WRAPPED = re.compile(
-    r"\\(?:boxed|fbox|mathbf|mathit|mathsf|mathbb|boldsymbol|bm|mathcal|emph|ensuremath|underline|textstyle|tag)\s*\{([^{}]*)\}"
-)
-_TEXT = re.compile(r"\\(?:text|mbox|textbf|textit|textrm|textnormal|textsf|mathrm|rm|hbox|operatorname\*?)\s*\{([^{}]*)\}")
-_NAMES = (
-    (re.compile(r"\\[dtc]frac(?![a-zA-Z])"), r"\\frac"),
-    (re.compile(r"\\[dt]binom(?![a-zA-Z])"), r"\\binom"),
-    (re.compile(r"\\(?:leqslant|leqq|leq|le)(?![a-zA-Z])"), "<="),
-    (re.compile(r"\\(?:geqslant|geqq|geq|ge)(?![a-zA-Z])"), ">="),
-    (re.compile(r"\\lt(?![a-zA-Z])"), "<"),
-    (re.compile(r"\\gt(?![a-zA-Z])"), ">"),
-    (re.compile(r"\\(?:neq|not\s*=)(?![a-zA-Z])"), r"\\ne "),
-    (re.compile(r"\\(?:cdot|times|ast)(?![a-zA-Z])"), "*"),
-    (re.compile(r"\\div(?![a-zA-Z])"), "/"),
-    (re.compile(r"\\(?:approx|simeq|thickapprox|doteq)(?![a-zA-Z])"), r"\\approx "),
-    (re.compile(r"\\(?:lbrace|lbrack|langle)(?![a-zA-Z])"), lambda m: {"\\lbrace": "\\{", "\\lbrack": "[", "\\langle": "("}[m.group()]),
-    (re.compile(r"\\(?:rbrace|rbrack|rangle)(?![a-zA-Z])"), lambda m: {"\\rbrace": "\\}", "\\rbrack": "]", "\\rangle": ")"}[m.group()]),
-    (re.compile(r"\\(?:vert|mid|lvert|rvert)(?![a-zA-Z])"), "|"),
-    (re.compile(r"\\(?:varnothing|O)(?![a-zA-Z])"), r"\\emptyset "),
-    (re.compile(r"\\var(epsilon|phi|theta|rho|pi|sigma)(?![a-zA-Z])"), r"\\\1"),
-    (re.compile(r"\\infin(?![a-zA-Z])"), r"\\infty"),
-    (re.compile(r"\*\*"), "^"),
-    (re.compile(r"=<"), "<="),
-    (re.compile(r"=="), "="),
-)
 _DEGREE = re.compile(r"\^\s*\{\s*\\(?:circ|degree)\s*\}|\^\s*\\(?:circ|degree)(?![a-zA-Z])|\\degree(?![a-zA-Z])")
-_PRIME = re.compile(r"\^\s*(?:\{\s*((?:\\prime\s*)+|'+)\s*\}|\\prime(?![a-zA-Z]))")
 _TEMPERATURE = re.compile(r"(?<=\d)\s*\^\s*\{?\s*\\circ\s*\}?\s*(?:\x02\s*[CFK]\s*\x03|[CF]$)")
 _LETTER_UNIT = re.compile(r"(?<=[\d}])\s*\x02\s*[mshglLNJWVKT]\s*\x03(?:\s*\^\s*(?:\{\s*-?\d\s*\}|\d))?$")  # 5\text{ m}
 _REALS = re.compile(r"(?:\x02\s*)?(?:the )?(?:set of )?(?:all )?(?:the )?(?:reals|real numbers)(?:\s*\x03)?", re.I)
-_REPEATING = re.compile(r"(?<![\d.])(\d{0,12})\.(\d{0,12})\s*\\(?:overline|bar)\s*\{?(\d{1,12}(?=\}|$)|\d)\}?")
-_MULTIPLIER = re.compile(r"(?<=\d)[\s\x02]*(hundred|thousand|million|billion|trillion|dozen)s?\b\s*\x03?", re.I)
-_MULTIPLIERS = {"hundred": 100, "thousand": 1_000, "million": 10**6, "billion": 10**9, "trillion": 10**12, "dozen": 12}
-_NUMBER_WORDS = """zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen
-eighteen nineteen twenty"""
-_NUMBERS = {word: str(value) for value, word in enumerate(_NUMBER_WORDS.split())}
+_INFINITE = {"infinity": "\\infty", "positive infinity": "\\infty", "negative infinity": "-\\infty"}
 _TRIGONOMETRY = re.compile(r"sin|cos|tan|cot|sec|csc")
-_GROUP = re.compile(r"(?<![\d.])(\d{1,3})((?:(?:\s*\{\s*,\s*\}\s*|,\\!|\\,|\{\\,\}|, ?\\! ?)\d{3})+)(?!\d)")
-_BRACED_COMMA = re.compile(r"\{\s*,\s*\}")
+_LIST_COMMA = re.compile(r"(?<=[^\d\s]),(?=\S)|,(?=[^\d\s])")
+_UNION = re.compile(r"(?<=[)\]}])\s*(?:\bU\b|\\bigcup(?![a-zA-Z]))\s*(?=[(\[]|\\\{)")
+_LETTER_DEGREE = re.compile(r"(?<=\d)\s*\^\s*(?:o\b|\{\s*\x02?\s*o\s*\x03?\s*\})")
+_RATIO = re.compile(r"(?<=\d)\s*\x02?\s*\bto\b\s*\x03?\s*(?=\d)")
+_MODULO = re.compile(
+    r"\(?\s*(?:\\[bp]?mod(?![a-zA-Z])|\x02?\s*\(?\s*\bmod(?:ulo)?\b\s*\x03?)\s*\{?\s*(\d+|[a-z])\s*\}?\s*(?:\)\s*\x03?|\x03\s*\)?|\))?"
+)
 _PLAIN_GROUP = re.compile(r"(?<![\d.,])(\d{1,3})((?:,\d{3})+)(?![\d,])")
 _SPACE_GROUP = re.compile(r"(?<![\d.,^_}])(\d{1,3})((?: \d{3})+)(?![\d ])")
 _MIXED = re.compile(r"(?<![\d.])(\d{1,6}) (\d{1,6}) ?/ ?(\d{1,6})(?![\d.])")
 _SPACES = re.compile(r"\s+")
 _PUNCTUATION = " \t\n.;:,?"  # no "!": 3! is 6
-_OUTER = re.compile(r"^(?:[\s;:,!?`\"*]|\.(?!\d))+|[\s.;:,`\"*?]+$|(?<![\w)}\]])!+$")
 _CURRENCY = re.compile(r"\\\$|\$|\\euro(?![a-zA-Z])|\\pounds(?![a-zA-Z])")
 
 # Words that say what a value counts or measures. They carry no mathematics, so they are optional on either side.
@@ -132,60 +52,14 @@ _ORDINAL = re.compile(r"(?<=\d)\s*(?:\^\s*)?\{?\s*(?:st|nd|rd|th)\b\s*\}?\s*(?:g
 _TEXT_UNIT = re.compile(r"(?<=[^\s(\[{,=<>])\s*(?:\\ )?\x02[^\x03]*\x03(?:\s*\^\s*(?:\{\s*-?\d\s*\}|\d))?")
 # A text that changes the value before it is no unit: 5 or 6, 5 or more, 5 squared (but not 5 cm squared), 5 mod 7.
 _CHANGES = re.compile(r"\bor\b|(?<![A-Za-z^{-])\d|^\W*(?:squared|cubed|factorial|half|plus|minus|except|mod|not|and|to|over)\b", re.I)
-_JOIN_WORDS = re.compile(r"\x02[\s,;]*(?:and|or|,)[\s,;]*\x03", re.I)
-
-
-def strip_outer(text: str) -> str:
-    """Blanks, sentence punctuation and mathematics delimiters around an answer, taken off until nothing changes."""
-    while True:
-        before = text
-        text = _OUTER.sub("", text)
-        for left, right in (("$$", "$$"), ("$", "$"), ("\\(", "\\)"), ("\\[", "\\]")):
-            if text.startswith(left) and text.endswith(right) and len(text) >= len(left) + len(right):
-                text = text[len(left) : len(text) - len(right)]
-                break
-        if text.endswith("\\") and not text.endswith("\\\\"):
-            text = text[:-1]
-        if text == before:
-            return text
-
-
-def single_backslashes(text: str) -> str:
-    """``\\\\frac`` as ``\\frac``, in data that was escaped once too often.
-
-    In an answer a line break means something only inside an environment, so outside of one a doubled backslash before a command's name,
-    a brace or spacing sign is an escape. Where even ``\\\\begin`` is doubled, everything is.
-    """
-    if "\\\\" not in text:
-        return text
-    if not re.search(r"(?<!\\)\\begin", text):
-        if re.search(r"\\\\+begin", text):
-            return text.replace("\\\\", "\\")
-        return re.sub(r"\\{2,}(?=[a-zA-Z]{2}|[{}!,;:()\[\]])", r"\\", text)
-    return text
-
-
-def latex_spelling(text: str) -> str:
-    """Unicode and synonymous commands to one LaTeX spelling; sizing gone, text wrappers marked ``\\x02...\\x03``, others opened."""
-    text = single_backslashes(text.translate(_TABLE)).replace("\\\\%", "\\%")
-    if "\\" in text:
-        text = _SPACE.sub(" ", _SPACING.sub("", _GROUP.sub(_join, text)))
-        text = text.replace("\\mathbb{R}", "\\Reals ")
-        for _ in range(4):  # wrappers inside of wrappers
-            text, opened = _WRAPPED.subn(r"\1", text)
-            text, marked = _TEXT.subn("\x02\\1\x03", text)
-            if not opened + marked:
-                break
-        text = _PRIME.sub(lambda m: "'" * max(1, (m.group(1) or "").count("prime")), text)
-        for pattern, spelling in _NAMES:
-            text = pattern.sub(spelling, text)
-    if "{" in text and "," in text:
-        text = _BRACED_COMMA.sub(",", _GROUP.sub(_join, text))
-    return text.replace("**", "^")
-
-
-def _join(match: re.Match) -> str:
-    return match.group(1) + re.sub(r"\D", "", match.group(2))
+# A text in front that only announces the value, one in brackets behind, marks of the end, and what an answer was concluded from.
+_ANNOUNCED = re.compile(
+    r"^\x02(?![^\x03]*\b(?:not|no|or|than|least|most)\b)[^\x03]*(?:\b(?:is|are|equals)|[:=])\s*\x03\s*[:=]?(?=\s*\S)", re.I
+)
+_REMARK = re.compile(r"(?<=\S)\s*\(\s*\x02[^\x03]*\x03\s*\)$")
+_END_MARK = re.compile(r"(?<=\S)\s*\\(?:checkmark|blacksquare|square|Box|qed)\s*$")
+_CONCLUSION = re.compile(r"^.*\\(?:implies|Rightarrow|Longrightarrow|therefore)(?![a-zA-Z])\s*(?=[^=<>]*=)(?=.*\S)")
+_JOIN_WORDS = re.compile(r"\x02[\s,;]*(and|or|,)[\s,;]*\x03", re.I)
 
 
 def _groups(text: str) -> str:
@@ -197,25 +71,25 @@ def _groups(text: str) -> str:
         and "\\{" not in text
         and (", " in text or not re.search(r",(?!\d{3}(?!\d))", text))
     ):
-        text = _PLAIN_GROUP.sub(_join, text)
-    return _SPACE_GROUP.sub(_join, text)
-
-
-def _repeating(match: re.Match) -> str:
-    """``0.1\\overline{6}`` as a fraction."""
-    whole, fixed, period = match.groups()
-    digits, scale = int(whole + fixed + period) - int("0" + whole + fixed), 10 ** len(fixed) * (10 ** len(period) - 1)
-    return f"\\frac{{{digits}}}{{{scale}}}"
+        text = _PLAIN_GROUP.sub(join_group, text)
+    return _SPACE_GROUP.sub(join_group, text)
 
 
 def _values(text: str) -> str:
-    """Words and signs that are part of a value: repeating decimals, ``million``, a number written as a word, the real numbers."""
-    if "\\overline" in text or "\\bar" in text:
-        text = _REPEATING.sub(_repeating, text)
-    text = _MULTIPLIER.sub(lambda m: f"*{_MULTIPLIERS[m.group(1).lower()]} ", text)
+    """Words and signs that are part of a value: numbers in words, repeating decimals, ratios, residues, unions, the real numbers."""
+    text = multiplied(repeating(text))
     text = re.sub(r"\\Reals(?![a-zA-Z])(?!\s*\^)", r"(-\\infty,\\infty)", text) if "\\Reals" in text else text
+    if "mod" in text:
+        text = _MODULO.sub(r" \\pmod{\1}", text)
+    if "U" in text or "bigcup" in text:
+        text = _UNION.sub(r"\\cup ", text)
+    if "^" in text:
+        text = _LETTER_DEGREE.sub(r"^\\circ ", text)
+    if "to" in text:
+        text = _RATIO.sub(":", text)
     if text[-1:].isalpha() or text.endswith("\x03"):
-        text = _NUMBERS.get(text.strip("\x02\x03 ").lower(), text)
+        plain = text.strip("\x02\x03 ").lower()
+        text = _INFINITE.get(plain) or in_digits(plain) or text
         text = "(-\\infty,\\infty)" if _REALS.fullmatch(text) else text
     return text
 
@@ -226,15 +100,17 @@ def units_off(text: str) -> str:
     text = _TEMPERATURE.sub("", text)
     text = _LETTER_UNIT.sub("", text)
     text = _DEGREE.sub("^\\\\circ " if _TRIGONOMETRY.search(text) else "", text)
-    text = _JOIN_WORDS.sub(" , ", text)
-    text = re.sub(r"\x02\s*((?:\([A-Za-z]\)|[+-]?[\d.,]+|[A-Za-z]))\s*\x03", r"\1", text)  # \text{204}, \mathrm{E}: notation, not a unit
+    text = _JOIN_WORDS.sub(lambda m: f" {m.group(1).lower()} ", text)
+    text = re.sub(
+        r"\x02\s*((?:\([A-Za-z]\)|[+-]?[\d.,]+|[A-Za-z]|[:.,]))\s*\x03", r"\1", text
+    )  # \text{204}, \mathrm{E}: notation, not a unit
     previous = None
     while previous != text:
         previous = text
         text = _ORDINAL.sub("", text) if re.search(r"\d\s*(?:\^\s*)?\{?\s*\x02?\s*(?:st|nd|rd|th)\b", text, re.I) else text
         text = _TEXT_UNIT.sub(lambda m: m.group() if _CHANGES.search(m.group().partition("\x02")[2]) else "", text)
         text = _UNIT_WORD_TIGHT.sub("", _UNIT_WORD.sub("", text)) if re.search(r"[\d\\]", text) else text
-        text = text.rstrip(_PUNCTUATION)
+        text = text if text.endswith("...") else text.rstrip(_PUNCTUATION)
     return text
 
 
@@ -254,7 +130,10 @@ def normalise(answer: str) -> str:
 
 def _once(answer: str) -> str:
     text = strip_outer(_ORDINAL_TEXT.sub("", latex_spelling(strip_outer(answer))))
-    text = units_off(_values(text))
+    if "\x02" in text or "\\" in text:
+        text = _CONCLUSION.sub("", _END_MARK.sub("", _ANNOUNCED.sub("", text)))
+        text = _REMARK.sub(lambda m: m.group() if _CHANGES.search(m.group().partition("\x02")[2]) else "", text)
+    text = units_off(_LIST_COMMA.sub(", ", _values(text)))
     text = text.replace("\x02", " ").replace("\x03", " ").replace("\\$", "")
     text = _PERCENT.sub("%", text)
     text = _SPACES.sub(" ", text).strip()

@@ -11,6 +11,7 @@ Targets and reasons: the notes on verifiers, section 4; paper sections 2.5 and 5
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -163,6 +164,8 @@ class Verifier:
         if found.answer is None:
             return None, Decision(False, "no answer", found.rule), ""
         answer = found.answer
+        if task == "math" and (qualified := _QUALIFIED.match(answer)):
+            answer = qualified.group(1)
         if len(found.parts) > 1 and task == "math" and arity(reference) == len(found.parts):
             answer = ", ".join(found.parts)
         key = (gold, answer, task)
@@ -209,10 +212,16 @@ class Verifier:
         return Verdict(decision.correct, found.answer if found else None, rule, decision.reason, seconds, self.version)
 
 
+_QUALIFIED = re.compile(r"\s*\$([^$]+)\$,?\s+(?:where|for|with|if)\b")
+
+
 def dressed(gold: str) -> str:
-    """The answer of a reference that comes with its box, formula signs or a whole solution; anything else as it is."""
+    """The answer of a reference that comes with its box, a qualification ("$a+b$, where ...") or a whole solution; others as they are."""
     if "boxed" in gold or (len(gold) > 40 and "$" in gold.strip("$ \n")):
+        qualified = _QUALIFIED.match(gold)
+        if qualified and "boxed" not in gold:
+            return qualified.group(1)
         found = extract(gold, kind="answer")
-        if found.answer:
+        if found.answer and found.rule not in ("formula", "last number"):
             return ", ".join(found.parts) if len(found.parts) > 1 else found.answer
     return gold

@@ -15,10 +15,13 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import NamedTuple
 
-from repro.verifiers.compare import is_name, same, within
+from repro.verifiers.compare import same, within
 from repro.verifiers.evaluate import NotExact
-from repro.verifiers.normalise import MAX_ANSWER, latex_spelling, normalise, squeeze, strip_outer, words
-from repro.verifiers.parser import Node, TooBig, Unparsed, parse
+from repro.verifiers.normalise import MAX_ANSWER, squeeze, words
+from repro.verifiers.parser import parse
+from repro.verifiers.shapes import is_name
+from repro.verifiers.texts import EMPTY, NOTHING, TRUTH, clean, is_option, is_text, letter_of, opened, same_text
+from repro.verifiers.tokens import Node, TooBig, Unparsed
 from repro.verifiers.units import clock, counted, number, unit
 from repro.verifiers.verdict import GoldError
 
@@ -35,39 +38,11 @@ class Decision(NamedTuple):
 
 _INTEGER = re.compile(r"[+-]?\d{1,300}")
 _OPTION = re.compile(r"\(?\s*([A-Za-z])\s*\)?")
-_OPTION_ANSWER = re.compile(r"(?:option|choice|answer)?\s*(?:\(\s*([A-Za-z])\s*\)|([A-Za-z])(?:\s*[).:,]|\s*$))(.*)", re.I | re.S)
-_TEXT_GOLD = re.compile(r"\s*\\(?:text|mbox|textbf|textit|mathrm|textrm|textnormal)\s*\{([^{}]*)\}[.\s]*")
-_PROSE = re.compile(r"[^\W\d_]{4,}(?:[ '’,.-]+[^\W\d_]+)*|[^\W\d_]{2,}(?:[ '’,-]+[^\W\d_]{2,})+")
-_MATH_NAMES = "sqrt infty infinity theta alpha beta gamma delta lambda sigma omega frac left right begin"
-_MATH_WORDS = frozenset(_MATH_NAMES.split())
-_NOTHING = frozenset(("no solution", "no solutions", "no real solution", "no real solutions", "empty set", "null set"))
-_EMPTY = frozenset(("\\emptyset", "\\{\\}"))
-_TRUTH = {"true": True, "yes": True, "false": False, "no": False}
 _HEDGE = re.compile(r"^(?:(?:is|equals?|about|around|roughly|nearly|approximately|approx\.?|exactly|\\approx|\\sim)\s+)+", re.I)
 _COMMA_DECIMAL = re.compile(r"[+-]?\d+,\d{2}")
 _SUBSCRIPT = re.compile(r"_\s*\{[^{}]*\}")
 _HEAVY = re.compile(r"\d{5,}|\^\s*\{[^{}]*\^|\^\s*\w\s*\^|!|\^\s*\{[^{}]*\{")  # large numbers, powers in exponents, factorials
 _SYMBOLIC = re.compile(r"\\(?:int|iint|oint|sum|prod|lim)(?![a-zA-Z])|\\begin\{cases\}")  # all that a worker knows better
-
-
-@lru_cache(maxsize=8192)
-def clean(text: str) -> str:
-    """Cached normal form."""
-    return normalise(text)
-
-
-def is_text(gold: str) -> bool:
-    """Whether a reference is words: ``\\text{east}``, ``Evelyn``, a sentence. A letter or two are symbols."""
-    match = _TEXT_GOLD.fullmatch(gold)
-    inner = match.group(1) if match else strip_outer(gold)
-    inner = inner.strip(" .()")
-    if match and re.fullmatch(r"[^\W\d_]{2,}", inner) and inner.lower() not in ("and", "or"):
-        return True
-    return (
-        bool(_PROSE.fullmatch(inner))
-        and not any(word.lower() in _MATH_WORDS for word in inner.split())
-        and not re.search(r"[A-Z], ?[A-Z]\b", inner)
-    )
 
 
 def check(gold: str, task: str, question_id: str | None) -> None:
@@ -94,9 +69,7 @@ def _gold_problem(gold: str, task: str) -> str:
             node = parse(text)
         except (Unparsed, TooBig):
             return (
-                ""
-                if text.lower() in _TRUTH or _OPTION.fullmatch(text)
-                else "is not a number, a list of numbers, a truth value or an option"
+                "" if text.lower() in TRUTH or _OPTION.fullmatch(text) else "is not a number, a list of numbers, a truth value or an option"
             )
         return "" if node else "is empty"
     if _unbalanced(text):
@@ -111,18 +84,6 @@ def _unbalanced(text: str) -> bool:
         if level < 0:
             return True
     return level != 0
-
-
-def letter_of(answer: str) -> str | None:
-    """Option letter that an answer commits to: ``(C)``, ``C``, ``\\text{C}``, ``C) 5 m``; None for several or none."""
-    text = latex_spelling(strip_outer(answer)).replace("\x02", " ").replace("\x03", " ").strip(" .'\"*`:")
-    match = _OPTION_ANSWER.fullmatch(text) if len(text) <= MAX_ANSWER else None
-    if not match:
-        return None
-    rest = match.group(3)
-    if re.match(r"\s*(?:,|and|or|/|&)?\s*(?:or|and)?\s*\(?[A-J]\)?(?:\s*(?:,|or|and|$)|[.)])", rest):
-        return None  # "A, B, C or D" commits to nothing
-    return (match.group(1) or match.group(2)).upper()
 
 
 def decide(gold: str, answer: str, task: str = "math", *, tolerance: float = 0.01) -> Decision | None:
@@ -151,13 +112,15 @@ def decide(gold: str, answer: str, task: str = "math", *, tolerance: float = 0.0
         return measured
     if squeeze(want) == squeeze(got) or squeeze(want).rstrip("%") == squeeze(got).rstrip("%"):
         return Decision(True, "string", "") if _is_defined(want) else Decision(False, "value", "undefined")
+    if "\\" in gold + answer and len(want) > 3 and opened(gold) == opened(answer) and _is_defined(want):
+        return Decision(True, "string", "")
     if _INTEGER.fullmatch(want) and _INTEGER.fullmatch(got):
         return _verdict(int(want) == int(got), "number")
-    if is_text(gold) or (want in _EMPTY and words(answer) in _NOTHING):
-        return _text(gold, answer)
+    if is_text(gold) or (want in EMPTY and words(answer) in NOTHING):
+        return _verdict(same_text(gold, answer), "text")
     if len(want) > 2 and want.isalpha() and got in (want.capitalize(), want[0].lower() + want[1:]):
         return Decision(True, "text", "")  # red, Red.: the capital of a sentence
-    if _is_option(gold):
+    if is_option(gold):
         letter = letter_of(answer)
         if letter is not None:
             return _verdict(letter == letter_of(gold), "letter")
@@ -196,32 +159,6 @@ def _is_defined(text: str) -> bool:
         return same(parse(text), parse(text))
     except (Unparsed, TooBig, NotExact):
         return True
-
-
-def _is_option(gold: str) -> bool:
-    """``\\text{(B)}``, ``(B)`` and ``B`` name an option; a lower-case letter is a symbol unless bracketed."""
-    text = latex_spelling(strip_outer(gold)).replace("\x02", "").replace("\x03", "").strip(" .")
-    return bool(re.fullmatch(r"\([A-Za-z]\)|[A-J]", text))
-
-
-def _text(gold: str, answer: str) -> Decision:
-    want, got = words(gold), words(answer)
-    if want in _TRUTH and got in _TRUTH:
-        return _verdict(_TRUTH[want] == _TRUTH[got], "text")
-    if want == got or (" " not in want and squeeze(want) == squeeze(got)):
-        return Decision(True, "text", "")
-    if {want, got} & _NOTHING and {clean(gold), clean(answer)} & _EMPTY:
-        return Decision(True, "text", "")
-    named, said = _listed(gold), _listed(answer)
-    if len(named) > 1 and named == said and not _TRUTH.keys() & set(named):  # "true, false" answers two questions, in order
-        return Decision(True, "text", "")
-    return Decision(False, "text", "different")
-
-
-def _listed(text: str) -> list[str]:
-    """What a text lists, in no order: ``Alice, Bob and Carol``."""
-    plain = latex_spelling(strip_outer(text)).replace("\x02", " ").replace("\x03", " ")
-    return sorted(filter(None, (words(part) for part in re.split(r",|\band\b", plain))))
 
 
 def _comma_decimal(want: str, got: str) -> bool:
@@ -272,8 +209,8 @@ def _unparsed(want: str, got: str) -> Decision | None:
 def _numeric(want: str, got: str, tolerance: float) -> Decision:
     """TheoremQA: whole numbers exactly, decimals within the relative tolerance, lists in order, truth values, option letters."""
     got = _HEDGE.sub("", got)
-    if want.lower() in _TRUTH:
-        return _verdict(_TRUTH.get(words(got).split(" ")[0] if got else "") == _TRUTH[want.lower()], "text")
+    if want.lower() in TRUTH:
+        return _verdict(TRUTH.get(words(got).split(" ")[0] if got else "") == TRUTH[want.lower()], "text")
     if squeeze(want) == squeeze(got):
         return Decision(True, "string", "")
     if re.fullmatch(r"\([A-Za-z]\)|[A-Za-z]", want):

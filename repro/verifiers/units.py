@@ -5,7 +5,7 @@ normal form (``repro/verifiers/normalise.py``) or, where that takes units off, o
 
     >>> from repro.verifiers.units import clock, unit
     >>> clock("4:30 \\\\text{ p.m.}"), unit("12 \\\\text{ feet}")
-    ((16, 30, 'p'), 'ft')
+    ((16, 1800, 'p'), 'ft')
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from repro.verifiers.normalise import latex_spelling, strip_outer
+from repro.verifiers.spelling import latex_spelling, strip_outer
 
 _DECIMAL = re.compile(r"[+-]?(?:\d{1,300}(?:\.\d{0,300})?|\.\d{1,300})%?")
 _FRACTION = re.compile(r"([+-]?)\\frac\{([+-]?\d{1,300})\}\{(\d{1,300})\}|([+-]?)(\d{1,300})/(\d{1,300})")
@@ -24,7 +24,7 @@ _COUNTED = re.compile(
 # Words after a number that change it, so that "5 or more" is not 5.
 _CHANGING = "and or plus minus over squared cubed factorial half more less times pi not mod sqrt sin cos tan log exp"
 _NOT_COUNTED = frozenset(_CHANGING.split())
-_CLOCK = re.compile(r"(?:at\s+)?(\d{1,2})(?:\s*:\s*(\d{2}))?(?:\s*:\s*00)?\s*(?:([ap])\s*\.?\s*m\s*\.?)?", re.I)
+_CLOCK = re.compile(r"(?:at\s+)?(\d{1,2})(?:\s*:\s*(\d{2}))?(?:\s*:\s*(\d{2}))?\s*(?:([ap])\s*\.?\s*m\s*\.?)?", re.I)
 _UNIT_NAMES = {
     "mm": "mm millimeter millimeters millimetre millimetres",
     "cm": "cm centimeter centimeters centimetre centimetres",
@@ -85,6 +85,8 @@ def unit(answer: str) -> str | None:
     """Short name of the unit at the end of an answer (of its root for a square or cubic one), None for none or an unknown one."""
     if re.match(r"[\s$]*\\\$\s*[\d.]", answer):
         return "dollar"
+    if re.search(r"\\circ\s*\}?[\s$]*$", answer):
+        return "degree"
     if not re.search(r"[a-zA-Z]", answer[-12:]) or len(answer) > 200:
         return None
     text = latex_spelling(strip_outer(answer)).rstrip()
@@ -101,7 +103,7 @@ def unit(answer: str) -> str | None:
 
 
 def clock(text: str) -> tuple[int, int, str] | None:
-    """(hour 0-23, minute, meridiem) of ``4:30 p.m.``, ``16:30`` or ``\\text{4 PM}``; meridiem "" where none is written or meant.
+    """(hour 0-23, second of it, meridiem) of ``4:30 p.m.``, ``16:30`` or ``\\text{4 PM}``; meridiem "" where none is written or meant.
 
     None for anything else. A time without a meridiem keeps its hour as it stands.
     """
@@ -111,9 +113,9 @@ def clock(text: str) -> tuple[int, int, str] | None:
     match = _CLOCK.fullmatch(plain.strip(" .,"))
     if not match:
         return None
-    hour, minute, half = int(match.group(1)), int(match.group(2) or 0), (match.group(3) or "").lower()
-    if minute > 59 or hour > 23 or (not half and match.group(2) is None) or (half and not 1 <= hour <= 12):
+    hour, minute, second, half = *(int(match.group(i) or 0) for i in (1, 2, 3)), (match.group(4) or "").lower()
+    if max(minute, second) > 59 or hour > 23 or (not half and match.group(2) is None) or (half and not 1 <= hour <= 12):
         return None
     if half:
-        return hour % 12 + (12 if half == "p" else 0), minute, half
-    return hour, minute, "p" if hour > 12 else ""
+        return hour % 12 + (12 if half == "p" else 0), 60 * minute + second, half
+    return hour, 60 * minute + second, "p" if hour > 12 else ""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-VERSION = "1.1"  # raised with every change that can change a verdict; part of every cache key and record
+VERSION = "1.2"  # raised with every change that can change a verdict; part of every cache key and record
 TASKS = ("math", "letter", "numeric", "text")
 TASK_ALIASES = {"mcq": "letter", "choice": "letter", "number": "numeric"}
 KINDS = ("full", "answer")
