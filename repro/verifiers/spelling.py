@@ -1,8 +1,8 @@
 """Spelling of an answer: Unicode signs, synonymous commands, spacing and wrappers to one LaTeX spelling; what surrounds an answer taken off.
 
 >>> from repro.verifiers.spelling import latex_spelling
->>> latex_spelling("−\\dfrac12\\,π")
-'-\\frac12 \\pi '
+>>> print(latex_spelling("−\\\\dfrac12\\\\,π").strip())
+-\\frac12 \\pi
 """
 
 from __future__ import annotations

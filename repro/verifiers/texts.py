@@ -1,7 +1,7 @@
 """Answers in words and letters: which references are text, option letters, and when two texts say the same.
 
 >>> from repro.verifiers.texts import is_text, letter_of, same_text
->>> is_text("\\text{east}"), letter_of("(C) 5 m"), same_text("Alice, Bob", "Bob and Alice")
+>>> is_text("\\\\text{east}"), letter_of("(C) 5 m"), same_text("Alice, Bob", "Bob and Alice")
 (True, 'C', True)
 """
 
