@@ -136,20 +136,20 @@ def _launcher(config: dict[str, Any], count: int, folder: Path, meeting: dict[st
         "machine_rank": 0,
         "main_process_port": 0,
         "mixed_precision": "bf16" if gpu else "no",
-        "use_cpu": not gpu,
         **config["launch"]["accelerate"],
         **meeting,
     }
+    settings["use_cpu"] = not gpu and settings["distributed_type"] != "DEEPSPEED"
     if nodes > 1:
         settings |= {"rdzv_backend": "static", "same_network": True}
         if "deepspeed_config" in settings:  # each node starts its own processes; pdsh is not on every cluster
             settings["deepspeed_config"] = {**settings["deepspeed_config"], "deepspeed_multinode_launcher": "standard"}
     path = folder / "accelerate.yaml"
     path.write_text(yaml.safe_dump(settings))
-    if gpu:
+    if gpu or settings["distributed_type"] in ("FSDP", "DEEPSPEED"):
         rank = ["--machine_rank", "NODE_RANK"] if nodes > 1 else []
         return ["-m", "accelerate.commands.launch", "--config_file", str(path), *rank]
-    # On a CPU accelerate's launcher starts one process and says nothing; torchrun starts them all.
+    # Data parallel on a CPU: accelerate's launcher starts one process and says nothing; torchrun starts them all.
     each = ["--nproc_per_node", str(count // nodes)]
     if nodes == 1:
         return ["-m", "torch.distributed.run", "--standalone", *each]

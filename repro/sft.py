@@ -96,10 +96,9 @@ def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[
     from trl import SFTConfig, SFTTrainer
 
     sft = config["sft"]
-    tokenizer, model = load_tokenizer(start), load_model(start, training=True)
+    tokenizer = load_tokenizer(start)
     if sft["style"] == "judge":  # the judge's own words
         tokenizer.add_tokens(list(judge.WORDS))
-        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     facts: dict[str, Any] = {}
     if sft_file := config.get("sft_file"):  # what the cell distilled, or sft.file
         columns, dropped, facts["set"] = imitated(sft_file, sft["samples_per_problem"], tokenizer, sft["max_length"])
@@ -125,6 +124,10 @@ def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[
         dataset_kwargs={"skip_prepare_dataset": True},
         loss_type="nll",
     )
+    training.admit_fsdp()
+    model = load_model(start, training=True)  # now that every process has its device
+    if sft["style"] == "judge":
+        model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     begin = training.start_step(work)
     main = main_process()
     with open_tracker(config if main else {**config, "tracking": {"name": "none"}}, run_id, "sft") as tracker:

@@ -32,6 +32,7 @@ def common_arguments(work: Path, section: dict[str, Any], seed: int, steps: int)
     import torch
 
     gpu = torch.cuda.is_available()
+    deepspeed = os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true"
     return {
         "output_dir": str(work / RESUME / "trainer"),
         "learning_rate": section["learning_rate"],
@@ -47,7 +48,8 @@ def common_arguments(work: Path, section: dict[str, Any], seed: int, steps: int)
         "seed": seed,
         "data_seed": seed,
         "bf16": gpu,  # TRL's default is True, which is four times slower on a CPU
-        "use_cpu": not gpu,
+        "use_cpu": not gpu and not deepspeed,  # which accelerate passes over if told so
+        "ddp_backend": "gloo" if deepspeed and not gpu else None,
         "gradient_checkpointing": gpu,
         "save_strategy": "steps",
         "save_steps": section["save_steps"],
@@ -62,6 +64,19 @@ def common_arguments(work: Path, section: dict[str, Any], seed: int, steps: int)
         "average_tokens_across_devices": False,
         "ddp_find_unused_parameters": False,
     }
+
+
+def admit_fsdp() -> None:
+    """Let FSDP run on a CPU; to be called between the trainer's arguments and the trainer.
+
+    Accelerate takes its settings only where the processes hold accelerators, and on CPUs falls back to DDP without a word.
+    """
+    from accelerate import PartialState
+    from accelerate.utils import DistributedType
+
+    state = PartialState()
+    if os.environ.get("ACCELERATE_USE_FSDP") == "true" and state.distributed_type == DistributedType.MULTI_CPU:
+        state.distributed_type = DistributedType.MULTI_GPU  # becomes FSDP when the trainer makes its accelerator
 
 
 def last_checkpoint(work: Path) -> Path | None:
@@ -108,26 +123,25 @@ class StopOnRequest(TrainerCallback):
 
 
 class KeepPolicies(TrainerCallback):
-    """Keeps the policy every ``every`` steps for later evaluation: ``work/policies/step-000020``. 0 keeps none.
+    """Keeps the policy every ``every`` steps for later evaluation: ``work/policies/step-000020``. 0 keeps none. Belongs in every process.
 
     ``updates``: optimizer steps that make one step.
     """
 
-    def __init__(self, work: Path, every: int, tokenizer, updates: int = 1) -> None:
-        self.folder, self.every, self.tokenizer, self.updates = work / "policies", every, tokenizer, updates
+    def __init__(self, trainer, tokenizer, work: Path, every: int, updates: int = 1) -> None:
+        self.trainer, self.tokenizer, self.folder, self.every, self.updates = trainer, tokenizer, work / "policies", every, updates
 
-    def on_step_end(self, args, state, control, model=None, **_: Any) -> None:
+    def on_step_end(self, args, state, control, **_: Any) -> None:
         if self.every == 0 or state.global_step % (self.every * self.updates) or state.global_step == state.max_steps:
-            return
-        if not state.is_world_process_zero:
             return
         final = self.folder / f"step-{state.global_step // self.updates:06d}"
         draft = final.with_name(f".{final.name}")
-        shutil.rmtree(draft, ignore_errors=True)
-        shutil.rmtree(final, ignore_errors=True)  # of a step that is done again after a kill
-        model.save_pretrained(draft)
-        self.tokenizer.save_pretrained(draft)
-        draft.rename(final)
+        if main_process():
+            shutil.rmtree(draft, ignore_errors=True)
+            shutil.rmtree(final, ignore_errors=True)  # of a step that is done again after a kill
+        save_model(self.trainer, self.tokenizer, draft)
+        if main_process():
+            draft.rename(final)
 
 
 class Metrics(TrainerCallback):
@@ -208,19 +222,26 @@ def kept_samples(work: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
+def save_model(trainer, tokenizer, folder: Path) -> None:
+    """The model that is being trained, as a checkpoint that ``from_pretrained`` reads. Every process takes part."""
+    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)  # gathers what is spread
+    if not main_process():
+        return
+    model = trainer.accelerator.unwrap_model(trainer.model_wrapped)
+    if model.config.tie_word_embeddings:
+        weights.pop("lm_head.weight", None)  # gathered, it is no longer seen to be the embeddings
+    model.save_pretrained(folder, state_dict=weights)
+    tokenizer.save_pretrained(folder)
+
+
 def finish(trainer, tokenizer, work: Path) -> list[dict[str, float]]:
     """Save the trained model to ``work/model`` and the metrics as Parquet. Returns the metrics, none in other processes than the first."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if trainer.accelerator.num_processes > 1:
-        trainer.save_model(str(work / "model"))  # gathers weights that are spread; every process takes part
-    elif main_process():
-        trainer.model.save_pretrained(work / "model")
+    save_model(trainer, tokenizer, work / "model")
     if not main_process():
         return []
-    (work / "model" / "training_args.bin").unlink(missing_ok=True)
-    tokenizer.save_pretrained(work / "model")
     rows = [json.loads(line) for line in (work / RESUME / "metrics.jsonl").read_text().splitlines()]
     columns = dict.fromkeys(k for row in rows for k in row)
     pq.write_table(pa.table({k: pa.array([row.get(k) for row in rows]) for k in columns}), work / "metrics.parquet")

@@ -26,6 +26,7 @@ def main() -> None:
     job = json.loads(Path(sys.argv[1]).read_text())
     quiet_libraries()
     logging.basicConfig(level=logging.INFO if main_process() else logging.WARNING, format="%(message)s")
+    logging.getLogger("accelerate").setLevel(logging.WARNING)  # it tells every file of a checkpoint
     import torch
 
     torch.set_num_threads(job["config"]["threads"])

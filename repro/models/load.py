@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +161,8 @@ def load_model(path: str | Path, *, training: bool = False):
     model.generation_config = GenerationConfig(
         bos_token_id=model.config.bos_token_id, eos_token_id=model.config.eos_token_id, pad_token_id=model.config.pad_token_id
     )
+    if training and os.environ.get("ACCELERATE_USE_FSDP") == "true":
+        return model  # what a GPU holds of it goes there when it is spread
     return model.to(device_name())
 
 

@@ -2,7 +2,7 @@
 
 As in the paper's code (fact sheet 1.1, 1.4): initialised from the policy's start checkpoint, head without bias drawn from N(0, 1/(hidden+1)),
 clipped squared loss, the same cosine schedule as the policy at another peak. It is not part of the policy's module, so saving, generating
-and loading the policy stay what they are without it.
+and loading the policy stay what they are without it; over several processes it is spread as the policy is (``repro.rl.spread``).
 """
 
 from __future__ import annotations
@@ -14,23 +14,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-FILE = "critic.pt"
+from repro.rl import spread
+
+NAME = "critic"  # in a checkpoint
 ROWS = 32  # completions in one forward pass
 
 
 class Critic(nn.Module):
-    """``values = critic(input_ids, attention_mask, count)``: float32 ``[batch, count]``, the value of the state before each of the last
-    ``count`` tokens."""
+    """``values = critic(input_ids, attention_mask, count)``: ``[batch, count, 1]``, the value of the state before each of the last ``count``
+    tokens."""
 
     def __init__(self, backbone, hidden_size: int) -> None:
         super().__init__()
         self.backbone, self.head = backbone, nn.Linear(hidden_size, 1, bias=False)
+        self._no_split_modules = backbone._no_split_modules  # the units of FSDP
         nn.init.normal_(self.head.weight, std=1 / (hidden_size + 1))
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, count: int) -> Tensor:
         hidden = self.backbone(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).last_hidden_state
         # The state before token t ends with token t - 1.
-        return self.head(hidden[:, -count - 1 : -1]).squeeze(-1).float()
+        return self.head(hidden[:, -count - 1 : -1])
 
 
 def load_critic(path: str | Path, seed: int) -> Critic:
@@ -41,7 +44,7 @@ def load_critic(path: str | Path, seed: int) -> Critic:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         critic = Critic(policy.model, policy.config.hidden_size)
-    return critic.to(policy.device)
+    return critic.to(next(policy.parameters()).device)
 
 
 def value_loss(values: Tensor, old_values: Tensor, returns: Tensor, mask: Tensor, clip: float | None) -> Tensor:
@@ -79,10 +82,12 @@ class CriticTrainer:
     ) -> None:
         from transformers import get_scheduler
 
-        optimizer = torch.optim.AdamW(critic.parameters(), lr=settings["learning_rate"], betas=(0.9, 0.95), weight_decay=0.0)
-        self.accelerator, self.settings, self.max_grad_norm = accelerator, settings, max_grad_norm
-        self.critic = accelerator.prepare_model(critic)
-        self.optimizer = optimizer
+        def make_optimizer(parameters):
+            return torch.optim.AdamW(parameters, lr=settings["learning_rate"], betas=(0.9, 0.95), weight_decay=0.0)
+
+        self.accelerator, self.settings = accelerator, settings
+        self.learner = spread.learner(critic, accelerator, make_optimizer, max_grad_norm)
+        self.critic, optimizer = self.learner.model, self.learner.optimizer
         if rate is not None:
             factor = lambda step: rate(step)  # noqa: E731, PLW0108 - state_dict leaves out functions only
             self.schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
@@ -96,7 +101,7 @@ class CriticTrainer:
         )
 
     def values(self, input_ids: Tensor, attention_mask: Tensor, mask: Tensor, rows: int = ROWS) -> Tensor:
-        """Values of the states before the tokens of ``mask``, ``[batch, time]``, 0 on padding.
+        """Values of the states before the tokens of ``mask``, float32 ``[batch, time]``, 0 on padding.
 
         Completions of similar length share a forward pass of at most ``rows`` rows, since most of a padded batch is padding.
         """
@@ -108,28 +113,21 @@ class CriticTrainer:
             end = input_ids.shape[1] - count + width
             with self.accelerator.autocast():
                 found = self.critic(input_ids[chosen, :end], attention_mask[chosen, :end], width)
-            parts.append(torch.nn.functional.pad(found, (0, count - width)))
+            parts.append(torch.nn.functional.pad(found.squeeze(-1).float(), (0, count - width)))
         return torch.cat(parts)[order.argsort()] * mask
 
     def learn(self, values: Tensor, old_values: Tensor, returns: Tensor, mask: Tensor, accumulation: int = 1) -> dict[str, float]:
         """Backward pass from ``values``, and an optimizer step where the policy makes one. Returns loss and gradient norm."""
         loss = value_loss(values, old_values, returns, mask, self.settings["value_clip"])
-        (loss / accumulation).backward()
+        norm = self.learner.backward(loss / accumulation, step=accumulation == 1 or self.accelerator.sync_gradients)
         found = {"critic/loss": loss.item()}
-        if accumulation == 1 or self.accelerator.sync_gradients:
-            norm = torch.nn.utils.clip_grad_norm_(self.critic.parameters(), self.max_grad_norm)
-            found |= {"critic/grad_norm": float(norm), "critic/learning_rate": self.schedule.get_last_lr()[0]}
-            self.optimizer.step()
+        if norm is not None:
+            found |= {"critic/grad_norm": norm, "critic/learning_rate": self.schedule.get_last_lr()[0]}
             self.schedule.step()
-            self.optimizer.zero_grad()
         return found
 
     def save(self, folder: Path) -> None:
-        state = {"critic": self.accelerator.unwrap_model(self.critic).state_dict()}
-        torch.save({**state, "optimizer": self.optimizer.state_dict(), "schedule": self.schedule.state_dict()}, folder / FILE)
+        self.learner.save(folder, NAME, schedule=self.schedule.state_dict())
 
     def load(self, folder: Path) -> None:
-        state = torch.load(folder / FILE, map_location="cpu", weights_only=True)
-        self.accelerator.unwrap_model(self.critic).load_state_dict(state["critic"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.schedule.load_state_dict(state["schedule"])
+        self.schedule.load_state_dict(self.learner.load(folder, NAME)["schedule"])

@@ -82,6 +82,7 @@ def arguments(config: dict[str, Any], work: Path):
         remove_unused_columns=False,
     )
     made.num_generations = rl["group_size"]
+    training.admit_fsdp()
     return made
 
 
@@ -146,6 +147,8 @@ def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[
             steps = rl["steps"] * updates
             warmup = math.ceil(rl["warmup"] * steps)
             critic = load_critic(start, config["seed"])
+            if made.gradient_checkpointing:  # as the trainer does it for the policy
+                critic.train().backbone.gradient_checkpointing_enable({"use_reentrant": False})
             trainer.critic = CriticTrainer(
                 critic,
                 trainer.accelerator,
@@ -158,9 +161,9 @@ def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[
         name = f"rl {rl['name']} {config['reward']['name']}"
         if budget:
             trainer.add_callback(budget)
+        trainer.add_callback(training.KeepPolicies(trainer, tokenizer, work, 0 if budget else rl["eval_steps"], updates))
         if main:
             trainer.add_callback(training.Marker())
-            trainer.add_callback(training.KeepPolicies(work, 0 if budget else rl["eval_steps"], tokenizer, updates))
             trainer.add_callback(training.Metrics(work, name, tracker, SHOWN, begin, updates, lambda: trainer.samples, budget))
         training.run(trainer, work, updates, budget)
         tracker.table("rollouts", training.kept_samples(work)[-200:])

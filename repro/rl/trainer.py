@@ -17,13 +17,16 @@ from accelerate.utils import gather_object
 from torch import Tensor
 from torch.nn.functional import pad
 from trl import GRPOTrainer
+from trl.trainer import grpo_trainer
 
 from repro.models import sampler
-from repro.rl import returns
+from repro.rl import returns, spread
 from repro.rl.budget import Budget
 from repro.rl.critic import ROWS, CriticTrainer
 from repro.rl.metrics import facts, join, measure
 from repro.rl.scoring import Scorer, stack_streams
+
+grpo_trainer.prepare_fsdp = spread.frozen  # of the reference; why is said there
 
 
 @dataclass(frozen=True)
@@ -107,15 +110,17 @@ class StreamTrainer(GRPOTrainer):
 
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False):
         if not self.native:
+            if self.is_fsdp_enabled:  # accelerate does not say so, and ``generate`` would end while other processes wait for weights
+                self.model._is_fsdp_managed_module = True
             return super()._generate_single_turn(prompt_ids, images, multimodal_fields, num_generations, has_tool_images)
         first = self.accelerator.process_index * len(prompt_ids)
         keys = [
             f"{self.sample_keys}/{self.rollout}/{question}/{(first + i) % self.num_generations}"
             for i, question in enumerate(self._questions)
         ]
-        with self.accelerator.autocast():
+        with self.accelerator.autocast(), spread.whole(self.accelerator.unwrap_model(self.model)) as model:
             return sampler.sample(
-                self.accelerator.unwrap_model(self.model),
+                model,
                 prompt_ids,
                 sampler.uniforms(keys, self.max_completion_length),
                 eos=self._tokenizer.eos_token_id,
@@ -286,8 +291,9 @@ class StreamTrainer(GRPOTrainer):
 
     def _save_checkpoint(self, model, trial):
         super()._save_checkpoint(model, trial)
-        if self.critic is not None and self.accelerator.is_main_process:
+        if self.critic is not None:
             self.critic.save(Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}")
+        self.accelerator.wait_for_everyone()  # a checkpoint is marked complete next
 
     def _load_optimizer_and_scheduler(self, checkpoint):
         super()._load_optimizer_and_scheduler(checkpoint)

@@ -251,15 +251,14 @@ def check_resources(config: DictConfig) -> None:
 
 
 def check_launch(config: DictConfig) -> None:
-    launch, rl = config.launch, config.rl
-    if rl.name == "none" or launch.name in ("single", "ddp"):
-        return
-    require(
-        rl.engine != "native", "rl.engine", rl.engine, f"launch={launch.name} spreads the weights; choose rl.engine=transformers or vllm"
-    )
-    spread = launch.name in ("fsdp", "zero3")
-    require(not spread or rl.eval_steps == 0, "rl.eval_steps", rl.eval_steps, f"launch={launch.name} keeps the last policy only; use 0")
-    require(rl.baseline != "ppo", "rl.baseline", rl.baseline, f"a critic beside the policy needs launch=single or ddp, not {launch.name}")
+    count, rl = config.launch.processes or 1, config.rl
+    if config.sft.name != "none":
+        size = config.sft.batch_size
+        require(size % count == 0, "sft.batch_size", size, f"it must divide over launch.processes={count}")
+    if rl.name != "none":
+        batch = rl.prompts_per_step * rl.group_size
+        share = f"the {batch} completions of a step must divide over the processes and rl.minibatches={rl.minibatches}"
+        require(batch % (count * rl.minibatches) == 0, "launch.processes", count, share)
 
 
 def check_eval(config: DictConfig) -> None:
