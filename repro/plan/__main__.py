@@ -107,9 +107,11 @@ def run(arguments: argparse.Namespace) -> None:
 
 def planned(arguments: argparse.Namespace) -> dict[str, Any]:
     """The plan as data. Raises as ``run``."""
-    from repro.plan import calibrate, table
-    from repro.plan.cells import expand, look_up
+    from repro.plan import calibrate
+    from repro.plan.cells import expand
     from repro.plan.gpus import Assumptions
+    from repro.plan.lookup import look_up
+    from repro.plan.summary import Request, summary
     from repro.plan.workload import Lengths
 
     assumed = Assumptions(arguments.gpu or Assumptions.gpu, arguments.mfu, arguments.mbu, arguments.gpus)
@@ -123,8 +125,8 @@ def planned(arguments: argparse.Namespace) -> dict[str, Any]:
         plan = look_up(plan)
     speeds = calibrate.measure_all(plan.cells) if here else None
     lengths = Lengths(arguments.prompt_tokens, arguments.tokens)
-    request = table.Request(assumed, lengths, speeds, arguments.parallel, arguments.sd, arguments.effect)
-    return table.summary(plan, request)
+    request = Request(assumed, lengths, speeds, arguments.parallel, arguments.sd, arguments.effect)
+    return summary(plan, request)
 
 
 def _has_gpu() -> bool:

@@ -1,10 +1,8 @@
-"""The cells of a command line, the stages of each, and which of them the store already has.
+"""The cells of a command line, and the stages of each.
 
 Expands the line as Hydra's basic sweeper would (parameters of the experiment first, then those of the line, the last of a key wins, cartesian
-product) without starting it. A stage is identified in two ways. Its *identity* follows from the configuration alone and is enough to count
-a stage that several cells share once. Its *store key* needs the checksums of its inputs and the machine, and is not computed here again: the
-pipeline's own ``Cell`` runs over a store that builds nothing and writes down what it was asked for. A key cannot be known while the base
-model is a hub checkpoint that this machine has not got; the plan then says so.
+product) without starting it. A stage's *identity* follows from the configuration alone and is enough to count a stage that several cells
+share once; its key in the store, which needs the checksums of its inputs, is ``repro.plan.lookup``'s business.
 
     >>> [len(cell.stages) for cell in expand(["+experiment=quickstart"]).cells]   # base, its evaluation, RL, three evaluations
     [6]
@@ -16,7 +14,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +23,6 @@ from omegaconf import OmegaConf
 from repro import arguments
 from repro.budget import kind_of, last_step, read_by_key
 from repro.config import ConfigError, plain, register
-from repro.store import RESUME, Built, Stage, Store
 from repro.tracking import searches
 from repro.validate import validate
 
@@ -144,7 +141,7 @@ def _with_seed(job: list[str], composed: dict[tuple[str, ...], Any]) -> Any:
 
 
 def expand(overrides: Sequence[str], *, multirun: bool = False) -> Plan:
-    """Compose and validate every cell of ``python -m repro OVERRIDES``. Imports no torch; the store is not looked at (``look_up``).
+    """Compose and validate every cell of ``python -m repro OVERRIDES``. Imports no torch; the store is not looked at (``repro.plan.lookup``).
 
     Args:
         overrides: as on the command line, sweeps included.
@@ -184,19 +181,6 @@ def expand(overrides: Sequence[str], *, multirun: bool = False) -> Plan:
     for cell in cells:
         arms.setdefault(f"{cell.arm} {cell.arm_key}", []).append(cell.config["seed"])
     return Plan(cells, sweep, arms)
-
-
-def look_up(plan: Plan) -> Plan:
-    """The plan with store keys and what the store has, as far as the keys can be known. Imports torch where they can; writes nothing.
-
-    Raises:
-        ConfigError: a shipped base checkpoint is damaged.
-    """
-    cells = []
-    for cell in plan.cells:
-        why = unresolved(cell.config)
-        cells.append(replace(cell, stages=cell.stages if why else _with_keys(cell.config, cell.stages), why_unknown=why))
-    return replace(plan, cells=cells)
 
 
 def _identity(kind: str, read: Any, *inputs: str) -> str:
@@ -250,78 +234,3 @@ def stages_of(config: dict[str, Any]) -> list[Planned]:
         for step in kept_steps(config):
             evaluate("rl", step, rl)
     return stages
-
-
-def unresolved(config: dict[str, Any]) -> str | None:
-    """Why the store keys of a cell cannot be known, or None."""
-    path, revision = config["model"]["path"], config["model"]["revision"]
-    if searches(config) or path is None or Path(path).expanduser().is_dir():
-        return None
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
-
-    try:
-        snapshot_download(path, revision=revision, local_files_only=True)
-    except (LocalEntryNotFoundError, HFValidationError):
-        return f"the commit of {path} is known only once it is on this machine"
-    return None
-
-
-UNPLANNED = ("sft_data",)  # stages of a cell that the figures leave out; the assumptions say so
-
-
-class _DryStore(Store):
-    """A store that neither makes its folder nor builds: it notes what it is asked for."""
-
-    def __init__(self, root: str | Path) -> None:
-        self.root = Path(root).expanduser().resolve()
-        self.asked: list[tuple[Stage, str]] = []
-
-    def get_or_build(self, stage: Stage, build: Any) -> Built:
-        found = self.get(stage)
-        begun = (self.root / stage.name / f".{stage.key}.work" / RESUME).is_dir()
-        self.asked.append((stage, STORED if found else BEGUN if begun else NEW))
-        nowhere = {"environment": {"commit": None, "dirty": None}}
-        return found or Built(stage, self.path(stage), False, 0.0, nowhere)
-
-
-@dataclass(frozen=True)
-class _Folder:
-    """Stands for the folder of an RL stage that is not there yet: it has the policies that the stage will keep."""
-
-    path: Path
-    steps: list[int]
-
-    def __truediv__(self, name: str) -> Any:
-        return _Folder(self.path / name, self.steps) if name == "policies" else self.path / name
-
-    def glob(self, _: str) -> list[Path]:
-        return [self.path / f"step-{step:06d}" for step in self.steps]
-
-
-def _with_keys(config: dict[str, Any], stages: list[Planned]) -> list[Planned]:
-    """The same stages with store keys and status, as the pipeline itself would ask the store for them."""
-    from repro.pipeline import Cell
-    from repro.verifiers import Verifier
-
-    class DryCell(Cell):
-        def __init__(self) -> None:
-            self.config, self.store = config, _DryStore(config["paths"]["store"])
-            self.done, self.evaluations, self.warnings, self.contamination = [], [], [], {}
-            self.found = self.spent = None
-            self.verifier = Verifier()
-
-        def rl(self, *inputs: Any) -> Built:
-            built = super().rl(*inputs)
-            return replace(built, path=_Folder(built.path, kept_steps(self.config)[:-1]))
-
-    cell = DryCell()
-    cell.run()
-    asked = [(stage, status) for stage, status in cell.store.asked if stage.name not in UNPLANNED]
-    if config["model"]["path"] is not None and not searches(config):  # a checkpoint from outside is no stage of the store
-        stages, first = stages[1:], [replace(stages[0], status=STORED)]
-    else:
-        first = []
-    if len(asked) != len(stages):
-        raise RuntimeError(f"the pipeline has {len(asked)} stages where the plan expects {len(stages)}")
-    return [*first, *(replace(s, key=stage.key, status=status) for s, (stage, status) in zip(stages, asked, strict=True))]

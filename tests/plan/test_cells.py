@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from repro.config import ConfigError
-from repro.plan.cells import NEW, combinations, expand, kept_steps, look_up
+from repro.plan.cells import NEW, combinations, expand, kept_steps
+from repro.plan.lookup import look_up
 
 CONF = Path(__file__).parents[2] / "conf"
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))

@@ -11,8 +11,10 @@ import sys
 import pytest
 
 from repro.plan import calibrate, table
-from repro.plan.cells import STORED, expand, look_up
+from repro.plan.cells import STORED, expand
 from repro.plan.gpus import Assumptions
+from repro.plan.lookup import look_up
+from repro.plan.summary import Request, summary
 from repro.plan.workload import Lengths
 from tests.conftest import SHRINK, repro
 
@@ -50,11 +52,11 @@ def test_micro_is_measured(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def request(**settings) -> table.Request:
-    return table.Request(Assumptions(), Lengths(), **settings)
+def request(**settings) -> Request:
+    return Request(Assumptions(), Lengths(), **settings)
 
 
-def measured(plan, **settings) -> table.Request:
+def measured(plan, **settings) -> Request:
     return request(speeds={calibrate.model_of(cell.config): SPEEDS for cell in plan.cells}, **settings)
 
 
@@ -63,7 +65,7 @@ SPEEDS = calibrate.Speeds(0.002, 5e-5, 9.0, 15_000.0, 6_000.0, 5.0, 1, 4.0)
 
 def test_tables_of_a_sweep():
     sweep = expand(["+experiment=reward_design", "seed=range(2)"])
-    found = table.summary(sweep, measured(sweep, parallel=2))
+    found = summary(sweep, measured(sweep, parallel=2))
     by_stage = {row["stage"]: row for row in found["stages"]}
     assert {name: row["stages"] for name, row in by_stage.items()} == {
         "base": 1,
@@ -81,14 +83,14 @@ def test_tables_of_a_sweep():
 
 
 def test_gpu_tables_name_what_does_not_fit(capsys):
-    table.show(table.summary(expand(HUB), request()))
+    table.show(summary(expand(HUB), request()))
     out = capsys.readouterr().out
     assert "rl does not fit on a card" in out and "launch=zero3" in out and "GPU-hours" in out and "One seed an arm" in out
 
 
 def test_rl_from_the_base_starts_short():
     quickstart = expand(["+experiment=quickstart"])
-    rows = {row["stage"]: row for row in table.summary(quickstart, measured(quickstart))["stages"]}
+    rows = {row["stage"]: row for row in summary(quickstart, measured(quickstart))["stages"]}
     assert rows["eval base"]["completion_tokens_mean"] == SPEEDS.base_length
     assert SPEEDS.base_length < rows["rl"]["completion_tokens_mean"] < rows["eval rl"]["completion_tokens_mean"]
     assert quickstart.cells[0].config["rl"]["steps"] > calibrate.RAMP

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from repro.claims import power
 from repro.config import ConfigError
-from repro.plan import detect, gpus, memory, table
+from repro.plan import detect, gpus, memory
 from repro.plan.cells import expand
 from repro.plan.flops import SHAPES
 from repro.plan.gpus import Assumptions
+from repro.plan.summary import Request, summary
 from repro.plan.workload import Lengths, expected_lengths, of_stage
 from tests.conftest import planned
 
@@ -106,10 +108,8 @@ def test_impossible_assumptions(wrong):
         Assumptions(**wrong)
 
 
-def test_power_of_the_textbook():
-    assert detect.textbook_power(0.5, 64, 1.0) == pytest.approx(0.80, abs=0.005)  # Cohen 1988, table 2.3.5
-    assert detect.power(1.0, 17, 1.0) >= 0.8 > detect.power(1.0, 16, 1.0)  # 17 a group for d = 1
-    assert detect.seeds_needed(1.0, 1.0) == 17
+def test_seeds_of_the_textbook():
+    assert detect.seeds_needed(0.5, 1.0) == 64 and detect.seeds_needed(1.0, 1.0) == 17  # Cohen 1988, table 2.4.1
     assert detect.seeds_needed(2.0, 2.0) == 17
     assert detect.seeds_needed(0.001, 1.0) is None
 
@@ -117,7 +117,7 @@ def test_power_of_the_textbook():
 def test_smallest_effect():
     assert detect.smallest_effect(1, 1.0) is None
     found = detect.smallest_effect(5, 2.0)
-    assert detect.power(found, 5, 2.0) == pytest.approx(0.8, abs=1e-3)
+    assert power.power(found, power.independent(5, 2.0)) == pytest.approx(0.8, abs=1e-3)
     assert found == pytest.approx(2 * detect.smallest_effect(5, 1.0), rel=1e-3)
 
 
@@ -128,7 +128,7 @@ CONF = Path(__file__).parents[2] / "conf"
 @pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "experiment").glob("*.yaml")))
 def test_every_experiment_plans_at_every_scale(name, scale):
     plan = planned(name, scale)
-    found = table.summary(plan, table.Request(Assumptions(), Lengths()))
+    found = summary(plan, Request(Assumptions(), Lengths()))
     assert found["scale"] == scale and found["cells"] == len(plan.cells)
     if name == "pretraining_traces":  # reads a corpus, trains and samples nothing
         assert [row["kind"] for row in found["stages"]] == ["traces"] and found["total"]["gpu_hours"] == 0
