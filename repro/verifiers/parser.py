@@ -24,6 +24,7 @@ from repro.verifiers.tokens import FUNCTIONS, GREEK, SPLIT_WORDS, Node, TooBig, 
 
 __all__ = ["Node", "TooBig", "Unparsed", "parse"]
 
+MAX_LEVELS = 120  # of tuples in tuples; a node has two for its list of items
 _JOINERS = (",", ";", "and", "or", "\\land", "\\lor", "\\wedge", "\\vee")
 _RELATIONS = {
     "=": "=",
@@ -214,4 +215,16 @@ def parse(text: str) -> Node:
     tokens = tokens_of(text)
     if not tokens:
         raise Unparsed("empty")
-    return _Parser(tokens).whole()
+    node = _Parser(tokens).whole()
+    _check_depth(node)
+    return node
+
+
+def _check_depth(node: Node) -> None:
+    """Chains such as 1/1/1/... or 7!!!... nest without brackets; what comes later walks trees by recursion."""
+    level = [node]
+    for _ in range(MAX_LEVELS):
+        level = [item for part in level for item in part if isinstance(item, tuple)]
+        if not level:
+            return
+    raise TooBig("nested too deeply")

@@ -1,7 +1,7 @@
 """Speed of the rewards on a rollout batch of 8,192 responses x 4,096 tokens, beside a straightforward Python version in the same run.
 
-    OMP_NUM_THREADS=1 python tests/benchmarks/rewards.py                     prints a Markdown table; about 3 GB of memory, two minutes
-    OMP_NUM_THREADS=1 python tests/benchmarks/rewards.py --responses 1024    smaller
+    OMP_NUM_THREADS=1 python -m tests.benchmarks.rewards [--write]             a Markdown table; about 3 GB of memory, two minutes
+    OMP_NUM_THREADS=1 python -m tests.benchmarks.rewards --responses 1024      smaller
 
 Times are process CPU seconds of one core, the best of three. Token ids come as Python lists, as trainers hand them over, and as numpy
 arrays. The Python version (a set of tuples; lists, which suit it best) runs on the first 16 responses only and is scaled to the batch; on
@@ -19,6 +19,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from repro.manifest import environment
+from repro.report.readme import RESULTS
 from repro.rewards import cosine, dense_repetition
 
 SUBSET = 16
@@ -55,7 +57,7 @@ def streams(kind: str, responses: int, tokens: int) -> np.ndarray:
     # Word frequencies as in text; every second response says something twice, every eighth ends in a loop.
     ids = np.minimum(generator.zipf(1.2, (responses, tokens)), 128_000)
     for row in ids[::2]:
-        source, size = generator.integers(0, tokens // 2), generator.integers(60, tokens // 10)
+        source, size = generator.integers(0, tokens // 2), generator.integers(60, max(61, tokens // 10))
         row[tokens // 2 : tokens // 2 + size] = row[source : source + size].copy()
     for row in ids[::8]:
         row[-tokens // 4 :] = np.resize(row[:50], tokens // 4)
@@ -114,13 +116,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--responses", type=int, default=8192)
     parser.add_argument("--tokens", type=int, default=4096)
+    parser.add_argument("--write", action="store_true", help="keep the table as the README's (then run python -m repro.report.readme)")
     options = parser.parse_args()
-    print(f"{options.responses} responses x {options.tokens} tokens, N = 40; CPU seconds; Python version of dense scaled from {SUBSET}\n")
-    print("| reward | token ids | lists | arrays | Python | lists faster | arrays faster | peak MB |")
-    print("|---|---|---:|---:|---:|---:|---:|---:|")
-    for kind in ("random", "partly repeated", "degenerate"):
-        print(dense_row(kind, options.responses, options.tokens), flush=True)
-    print(cosine_row(options.responses, options.tokens))
+    table = ["| reward | token ids | lists | arrays | Python | lists faster | arrays faster | peak MB |"]
+    table.append("|---|---|---:|---:|---:|---:|---:|---:|")
+    table += [dense_row(kind, options.responses, options.tokens) for kind in ("random", "partly repeated", "degenerate")]
+    table.append(cosine_row(options.responses, options.tokens))
+    facts = environment()
+    table += [
+        "",
+        f"{options.responses:,} responses x {options.tokens:,} tokens, N = 40; CPU seconds, best of 3; the Python version of the dense penalty "
+        f"is scaled from {SUBSET} responses. {facts['cpu']}, one core, commit {facts['commit'][:10]}.",
+    ]
+    print("\n".join(table))
+    if options.write:
+        (RESULTS / "rewards_bench.md").write_text("\n".join(table) + "\n")
 
 
 if __name__ == "__main__":

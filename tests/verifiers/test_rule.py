@@ -184,6 +184,14 @@ BOMBS = [
     "\\sqrt{" * 100 + "2" + "}" * 100,
     "\\begin{pmatrix}" + " & ".join(["1"] * 200) + "\\end{pmatrix}",
     "0/0",
+    "7" + "!" * 500,  # chains nest without brackets
+    "1/" * 400 + "1",
+    "\\pm 1" * 200,
+    "-" * 1500 + "7",
+    "f(" * 200 + "x" + ")" * 200,
+    "|" * 800,
+    " or ".join(f"x\\ne {i}" for i in range(60)),
+    "\\cup".join(["(0,1)"] * 100),
     "__import__('os').system('true')",
 ]
 
