@@ -1,6 +1,6 @@
 """What distillation leaves behind: Parquet rows with where each comes from, and counts by N.
 
-writer = Writer(out / "kept.parquet")
+writer = Writer(out / "kept.parquet", schema())
 writer.add(row)                  # keys as in ``schema()``
 writer.close(facts)              # only now the file is there; facts go into its metadata
 """
@@ -79,11 +79,11 @@ class Counts:
 class Writer:
     """Rows to a Parquet file beside its place, by batches; ``close(facts)`` puts it there with the facts as metadata."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, schema: Any) -> None:
         import pyarrow.parquet as pq
 
-        self.path, self.draft, self.rows = path, path.with_name(f".{path.name}.tmp"), []
-        self.file = pq.ParquetWriter(self.draft, schema(), compression="zstd")
+        self.path, self.draft, self.schema, self.rows = path, path.with_name(f".{path.name}.tmp"), schema, []
+        self.file = pq.ParquetWriter(self.draft, schema, compression="zstd")
 
     def add(self, row: dict[str, Any]) -> None:
         self.rows.append(row)
@@ -94,7 +94,7 @@ class Writer:
         import pyarrow as pa
 
         if self.rows:
-            self.file.write_table(pa.Table.from_pylist(self.rows, schema=schema()))
+            self.file.write_table(pa.Table.from_pylist(self.rows, schema=self.schema))
             self.rows = []
 
     def close(self, facts: dict[str, Any]) -> None:

@@ -11,10 +11,8 @@ iterator, so sets that do not fit into memory stream. A finite source that runs 
 
 from __future__ import annotations
 
-import json
 import logging
 import math
-import os
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -24,7 +22,6 @@ from typing import Any
 from repro.config import ConfigError
 
 MEASURES = ("samples", "tokens")
-ROWS = 512  # held at once before they are written
 Source = Callable[[int], Iterator[Any]]  # start position -> items from there on
 
 
@@ -117,8 +114,8 @@ def write(weights: Mapping[str, float], out: Path, size: int | None = None, coun
         ConfigError: weights that do not sum to 1, a set that cannot be read.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
+    from repro.data.candidates import Writer
     from repro.data.sets import located, pairs
     from repro.data.teacher import messages
 
@@ -127,17 +124,13 @@ def write(weights: Mapping[str, float], out: Path, size: int | None = None, coun
     sources = {name: (lambda start, name=name: islice(pairs(name), start, None)) for name in weights if located(name)}
     mixture = Mixture(sources, weights, None if count is None else lambda pair: count(pair.response))
     mixed = iter(mixture) if size is None else islice(mixture, size)
-    rows = ({"messages": [*messages(p.prompt), {"role": "assistant", "content": p.response}], "source": name} for name, p in mixed)
-    draft = out.with_name(f".{out.name}.{os.getpid()}.tmp")
+    writer = Writer(out, schema)
     try:
-        with pq.ParquetWriter(draft, schema, compression="zstd") as file:
-            while batch := list(islice(rows, ROWS)):
-                file.write_table(pa.Table.from_pylist(batch, schema=schema))
-            facts = {"weights": dict(weights), "by": MEASURES[count is not None], **mixture.state()}
-            file.add_key_value_metadata({"provenance": json.dumps(facts)})
-        os.replace(draft, out)
+        for name, pair in mixed:
+            writer.add({"messages": [*messages(pair.prompt), {"role": "assistant", "content": pair.response}], "source": name})
+        writer.close({"weights": dict(weights), "by": MEASURES[count is not None], **mixture.state()})
     finally:
-        draft.unlink(missing_ok=True)
+        writer.draft.unlink(missing_ok=True)
     return mixture.positions
 
 

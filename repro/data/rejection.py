@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from repro.config import ConfigError
-from repro.data.candidates import Counts, Writer
+from repro.data.candidates import Counts, Writer, schema
 from repro.data.journal import Journal
 from repro.data.teacher import Completion, Teacher
 from repro.progress import Progress
@@ -92,7 +92,7 @@ def distill(
             "verifier": verifier.version if keep == "correct" else None,
             **(facts or {}),
         }
-        writers = {name: Writer(out / f"{name}.parquet") for name in ("kept", "rejected")}
+        writers = {name: Writer(out / f"{name}.parquet", schema()) for name in ("kept", "rejected")}
         with Progress(len(tasks), "score", "prompt") as bar:
             for task in tasks:
                 rows = _scored(task, [said.read(teacher.name, task.prompt, i, sampling, seed) for i in range(n)], verifier, keep)

@@ -6,8 +6,9 @@
    the agreeing responses are the SFT data. The rule verifier of this project stands in for the paper's SymEval.
 
 Models sit behind OpenAI-compatible endpoints. Every reply goes to ``journal.jsonl`` at once and is keyed by model, prompt and sampling, so a killed
-run asks only what it lacks. Written whole or not at all: ``webinstruct.parquet`` (unfiltered), ``webinstruct_filtered.parquet`` (columns problem,
-answer, responses, ...; what ``data=web_filtered`` reads) and ``counts.json``.
+run asks only what it lacks. The corpus is read twice, as a stream, so it need not fit into memory. Written whole or not at all:
+``webinstruct.parquet`` (unfiltered), ``webinstruct_filtered.parquet`` (columns problem, answer, responses, ...; what ``data=web_filtered`` and
+``sft.file=`` read) and ``counts.json``.
 
     python -m repro.data.webinstruct hub:TIGER-Lab/WebInstructSub --out web/ --extractor URL MODEL --teacher URL MODEL
 """
@@ -16,15 +17,15 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from repro.client import ChatClient, EndpointError
 from repro.config import ConfigError
+from repro.data.candidates import Writer
 from repro.data.corpus import rows
 from repro.data.journal import Journal
 from repro.data.prompts import INSTRUCTION
@@ -82,8 +83,17 @@ def usable(verifier: Verifier, answer: str | None, index: int) -> bool:
     return True
 
 
+def schema():
+    """Of both sets. ``row``: of the source. ``usable``: whether the rule verifier can compare with ``answer``. ``responses``: those that agree."""
+    import pyarrow as pa
+
+    text = pa.string()
+    fields = [("row", pa.int64()), ("problem", text), ("solution", text), ("answer", text), ("usable", pa.bool_())]
+    return pa.schema([*fields, ("responses", pa.list_(text))])
+
+
 def run(
-    found: Iterable[dict[str, Any]],
+    read: Callable[[], Iterator[dict[str, Any]]],
     extractor: Teacher,
     teacher: Teacher,
     out: Path,
@@ -95,57 +105,53 @@ def run(
     """All steps; writes the sets below ``out`` and returns the counts.
 
     Args:
+        read: gives rows with ``row``, ``problem`` and ``solution``, each time the same ones in the same order.
         extract_tokens, max_tokens: of a reply of the extractor and of a response of the teacher.
-        found: rows with ``row``, ``problem`` and ``solution``, the same ones in the same order when resuming; other columns are kept.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     from repro.data.minhash import THRESHOLD, duplicates, write_signatures
     from repro.progress import Progress
 
     extraction, teaching = {**EXTRACTION, "max_tokens": extract_tokens}, {**TEACHING, "max_tokens": max_tokens}
     out.mkdir(parents=True, exist_ok=True)
-    items = list(found)
     signatures = out / ".signatures"
     signatures.unlink(missing_ok=True)
-    write_signatures((item["problem"] for item in items), signatures)
+    loaded = write_signatures((item["problem"] for item in read()), signatures)
     twin = duplicates(signatures)
     signatures.unlink()
-    kept = [item for item, again in zip(items, twin, strict=True) if not again]
-    counts = {"loaded": len(items), "distinct": len(kept)}
+    distinct = (item for item, again in zip(read(), twin, strict=True) if not again)
+    counts = {"loaded": loaded, "distinct": int((~twin).sum())}
+    counts |= dict.fromkeys(("with_short_answer", "comparable", "filtered", "responses"), 0)
     journal, verifier = Journal(out / "journal.jsonl"), Verifier()
+    writers = [Writer(out / f"{name}.parquet", schema()) for name in ("webinstruct", "webinstruct_filtered")]
     try:
-        with Progress(len(kept), "webinstruct", "question") as bar:
-            for start in range(0, len(kept), CHUNK):
-                chunk = kept[start : start + CHUNK]
+        with Progress(counts["distinct"], "webinstruct", "question") as bar:
+            while chunk := list(islice(distinct, CHUNK)):
                 asked = [EXTRACT.format(question=i["problem"], solution=i["solution"]) for i in chunk]
                 for item, (reply,) in zip(chunk, said(journal, extractor, asked, extraction, seed), strict=True):
                     item["answer"] = boxed(verifier, reply)
-                    item["usable"] = usable(verifier, item["answer"], item["row"])
+                    item |= {"usable": usable(verifier, item["answer"], item["row"]), "responses": []}
                 todo = [item for item in chunk if item["usable"]]
                 asked = [f"{item['problem']}\n{INSTRUCTION}" for item in todo]
                 for item, replies in zip(todo, said(journal, teacher, asked, teaching, seed), strict=True):
                     verdicts = verifier.verify_batch([item["answer"]] * len(replies), replies)
                     item["responses"] = [r for r, v in zip(replies, verdicts, strict=True) if v.correct]
+                for item in chunk:
+                    counts["with_short_answer"] += item["answer"] != ""
+                    counts["comparable"] += item["usable"]
+                    counts["filtered"] += bool(item["responses"])
+                    counts["responses"] += len(item["responses"])
+                    for writer in writers[: 2 if item["responses"] else 1]:
+                        writer.add(item)
                 bar.update(len(chunk))
+        facts = {"source": source, "extractor": extractor.name, "teacher": teacher.name, "seed": seed, "threshold": THRESHOLD}
+        facts |= {"extraction": extraction, "teaching": teaching, "verifier": verifier.version, "counts": counts}
+        for writer in writers:
+            writer.close(facts)
     finally:
         journal.close()
         verifier.close()
-    for item in kept:
-        item.setdefault("responses", [])
-    passed = [item for item in kept if item["responses"]]
-    counts |= {"with_short_answer": sum(i["answer"] != "" for i in kept), "comparable": sum(i["usable"] for i in kept)}
-    counts |= {"filtered": len(passed), "responses": sum(len(i["responses"]) for i in passed)}
-    facts = {"source": source, "extractor": extractor.name, "teacher": teacher.name, "seed": seed, "threshold": THRESHOLD}
-    facts |= {"extraction": extraction, "teaching": teaching, "verifier": verifier.version, "counts": counts}
-    for name, rows_ in (("webinstruct", kept), ("webinstruct_filtered", passed)):
-        columns = list(kept[0])
-        types = {"responses": pa.list_(pa.string())}
-        table = pa.table({c: pa.array([row[c] for row in rows_], types.get(c)) for c in columns})
-        draft = out / f".{name}.{os.getpid()}.tmp"
-        pq.write_table(table.replace_schema_metadata({"provenance": json.dumps(facts)}), draft)
-        os.replace(draft, out / f"{name}.parquet")
+        for writer in writers:
+            writer.draft.unlink(missing_ok=True)
     (out / "counts.json").write_text(json.dumps(facts, indent=1))
     return counts
 
@@ -175,9 +181,9 @@ def main() -> None:
                 raise ConfigError(f"--{name.replace('_', '-')} {value}: at least 1")
         asked = (options.extractor, options.teacher)
         models = [EndpointTeacher(ChatClient(url, name, options.key_env, timeout=options.timeout)) for url, name in asked]
-        found = load(options.source, options.question, options.solution, options.limit)
+        read = lambda: load(options.source, options.question, options.solution, options.limit)  # noqa: E731
         limits = {"extract_tokens": options.extract_tokens, "max_tokens": options.max_tokens}
-        counts = run(found, *models, options.out, options.seed, options.source, **limits)
+        counts = run(read, *models, options.out, options.seed, options.source, **limits)
     except (ConfigError, EndpointError, OSError, ValueError) as error:
         print(f"repro.data.webinstruct: {explain(error, '--out') or error}", file=sys.stderr)
         sys.exit(2)
