@@ -36,7 +36,7 @@ def explain(error: BaseException, place: str = "paths.outputs") -> str | None:
         return f"disk full{where}: free some space and run the same command again, it continues"
     if isinstance(error, PermissionError):
         return f"cannot write {error.filename}: make it writable, or choose another folder with {place}=..."
-    if isinstance(error, OSError) and error.filename and error.errno in (17, 20, 30):
+    if isinstance(error, OSError) and error.filename and error.errno in (17, 20, 21, 30, 36):
         return f"cannot write {error.filename} ({error.strerror}): choose another folder with {place}=..."
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
         return f"out of memory ({_first(error)}): use smaller batches (rl.micro_batch_size, eval.batch_size, ...) or a smaller model"
