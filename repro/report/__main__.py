@@ -33,6 +33,10 @@ def terminal(reports: Sequence[Report]) -> None:
     """Leaderboard and claims; untested claims as one line each."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
+
+    def plain(cells: Sequence[str]) -> list[Text]:  # brackets in a name are no markup
+        return [Text(cell, style="bold" if cell.endswith(" *") else "") for cell in cells]
 
     screen = Console()
     # Piped output has no width of its own; 80 columns would break every cell.
@@ -43,7 +47,7 @@ def terminal(reports: Sequence[Report]) -> None:
         for i, heading in enumerate(headings):
             board.add_column(heading, justify="left" if i < 2 else "right", no_wrap=i < 2)
         for line in lines:
-            board.add_row(*line)
+            board.add_row(*plain(line))
         console.print(board)
         tested = [r for r in report.results if r.verdict.name != "not tested"]
         if tested:
@@ -52,7 +56,7 @@ def terminal(reports: Sequence[Report]) -> None:
                 claims.add_column(heading, no_wrap=heading in ("claim", "p (Holm)", "ours [interval]"))
             for result in tested:
                 cells = dict(zip(CLAIM_HEADINGS, claim_cells(result), strict=True))
-                claims.add_row(*(cells[heading] for heading in TERMINAL))
+                claims.add_row(*plain([cells[heading] for heading in TERMINAL]))
             console.print(claims)
             for reason in sorted({r.registration.exploratory for r in tested if r.registration.exploratory}):
                 names = ", ".join(r.claim.id for r in tested if r.registration.exploratory == reason)
@@ -68,7 +72,7 @@ def terminal(reports: Sequence[Report]) -> None:
             for heading in variance.HEADINGS:
                 spread.add_column(heading)
             for line in report.sources:
-                spread.add_row(*line.cells())
+                spread.add_row(*plain(line.cells()))
             console.print(spread)
         console.print(f"{len(report.results)} claims at {report.scale} scale: {tally(report.results)}")
 
@@ -78,9 +82,13 @@ def markdown(reports: Sequence[Report]) -> str:
     lines = ["# Report", ""]
     for report in reports:
         headings, rows = leaderboard_cells(report)
-        lines += [f"## {report.scale} scale", "", "### Leaderboard", "", *_grid(headings, rows), ""]
+        board = [[f"**{cell[:-2]}** \\*" if cell.endswith(" *") else cell for cell in row] for row in rows]
+        lines += [f"## {report.scale} scale", "", "### Leaderboard", "", *_grid(headings, board), ""]
         lines += ["avg@k in percent with a 95 % interval over training seeds (over questions where there is one seed).", ""]
-        lines += ["\\* statistically tied best set: not told from the best mean by Welch's test over training seeds, Holm over rows.", ""]
+        lines += [
+            "\\* and bold: statistically tied best set, not told from the best mean by Welch's test over training seeds, Holm over rows.",
+            "",
+        ]
         lines += ["### Claims", "", f"{tally(report.results)}.", ""]
         lines += [*_grid(CLAIM_HEADINGS, [claim_cells(r) for r in report.results]), ""]
         lines += [NOTE, ""]

@@ -86,7 +86,8 @@ def test_every_claim_is_in_every_output(made: Path) -> None:
 def test_tied_best_set_is_marked(made: Path) -> None:
     with (made / "out" / "leaderboard.csv").open() as file:
         rows = {(row["arm"], row["stage"]): row["MATH"] for row in csv.DictReader(file)}
-    assert rows["llama+sft-long+ppo+cosine", "rl @ 20"].endswith("*")
+    best = rows["llama+sft-long+ppo+cosine", "rl @ 20"]
+    assert best.endswith("*") and f"**{best[:-2]}** \\*" in (made / "out" / "report.md").read_text()
     assert not any(value.endswith("*") for (arm, _), value in rows.items() if "cosine" not in arm)
 
 
