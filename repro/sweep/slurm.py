@@ -143,15 +143,15 @@ def explain(error: SlurmError, settings: dict[str, Any], asked: dict[str, int]) 
     """Slurm's refusal as one line that names the key."""
     text = str(error)
     lower = text.lower()
-    if "partition" in lower and "invalid" in lower:
+    if "invalid partition" in lower:
         try:
             known = ", ".join(sorted({line.strip().rstrip("*") for line in call("sinfo", "-h", "-o", "%P").splitlines()}))
         except SlurmError:
             known = "sinfo lists them"
         return ConfigError(f"hydra.launcher.partition={settings['partition']!r} does not exist ({text}): choose one of {known}")
-    if "account" in lower and "invalid" in lower:
+    if "invalid account" in lower:
         return ConfigError(f"hydra.launcher.account={settings['account']!r} with partition={settings['partition']!r} is refused ({text})")
-    if "qos" in lower and "invalid" in lower:
+    if "invalid qos" in lower:
         return ConfigError(f"hydra.launcher.qos={settings['qos']!r} is refused ({text})")
     if any(
         words in lower for words in ("configuration is not available", "invalid feature", "cpu count", "memory spec", "time limit", "gres")

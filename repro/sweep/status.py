@@ -94,6 +94,8 @@ class Watch:
         if queued is None:
             if queue is not None and status not in ("failed", "cancelled"):
                 self._suspect(view, "")
+            elif queue is None and status == "cancelled":  # by whom is not known: Slurm may requeue it
+                view.status, view.detail = "running", "ending"
             return
         self.missing.pop(index, None)
         if queued.state == "PENDING":

@@ -3,7 +3,7 @@
 D=$(realpath "$1"); export SLURM_CONF=$D/slurm.conf
 timeout 5 scancel -u "$(id -un)" 2>/dev/null
 sleep 0.5
-for f in "$D"/run/slurmd-*.pid "$D/run/slurmctld.pid" "$D/run/munged.pid"; do [ -f "$f" ] && kill "$(cat "$f")" 2>/dev/null; done
+for f in "$D"/run/slurmd-*.pid "$D/run/slurmctld.pid" "$D/run/slurmdbd.pid" "$D/db/m.pid" "$D/run/munged.pid"; do [ -f "$f" ] && kill "$(cat "$f")" 2>/dev/null; done
 sleep 1
 for n in "$D"/spool/*; do ip netns del "$(basename "$n")"; done
 ip link del brslurm

@@ -33,7 +33,8 @@ SEED, KILLS = int(os.environ.get("CHAOS_SEED", "0")), int(os.environ.get("CHAOS_
 NODES = ("n1", "n2")
 CELLS, PAIRS = 20, 4  # cells, and how many of them train with two processes
 ARMS = [*SHRINK, "rl=none", "sft=long", "launch=ddp", "launch.processes=1,2", f"seed=range(0,{CELLS - PAIRS})"]
-ARMS += [f"hydra.sweeper.skip=[{','.join(f'launch.processes=2 seed={seed}' for seed in range(PAIRS, CELLS - PAIRS))}]"]
+SKIPPED = ", ".join(f'"launch.processes=2 seed={seed}"' for seed in range(PAIRS, CELLS - PAIRS))
+ARMS += [f"hydra.sweeper.skip=[{SKIPPED}]"]
 ARMS += ["eval.benchmarks=[micro_math]"]
 WEIGHTS = {"cell": 9, "rank": 4, "supervisor": 5, "node": 2}
 PAUSE = float(os.environ.get("CHAOS_PAUSE", "4"))  # seconds between two kills, on average

@@ -62,15 +62,16 @@ def test_an_admins_requeue_a_drained_node_and_a_controller_that_restarts_change_
     wait_for(TRAINING, tmp_path)
     slurm("scontrol", "update", f"NodeName={state['host']}", "State=DRAIN", "Reason=test")
     slurm("scontrol", "requeue", state["job"])
+    os.kill(int((cluster / "run/slurmctld.pid").read_text()), signal.SIGKILL)
     try:
-        pid = int((cluster / "run/slurmctld.pid").read_text())
-        os.kill(pid, signal.SIGKILL)
         silent = command("status", cwd=tmp_path, check=False)
         assert silent.returncode == 3 and "Slurm does not answer" in silent.stderr and "lost" not in silent.stdout
         refused = repro("-m", *SMALL, *LAUNCHER, cwd=tmp_path, check=False)
         assert refused.returncode == 2 and refused.stderr.count("repro: Slurm: ") == 1 and "Traceback" not in refused.stderr
         assert len(list(tmp_path.glob("outputs/sweeps/custom/jobs/*"))) == 1  # nothing of the refused one is left
+    finally:
         subprocess.run(["slurmctld"], check=True, timeout=60)
+    try:
         command("wait", cwd=tmp_path)
     finally:
         slurm("scontrol", "update", f"NodeName={state['host']}", "State=RESUME")
