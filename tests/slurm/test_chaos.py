@@ -32,12 +32,13 @@ from tests.slurm.cluster import LAUNCHER, command, command_lines, kill_node, pro
 SEED, KILLS = int(os.environ.get("CHAOS_SEED", "0")), int(os.environ.get("CHAOS_KILLS", "200"))
 NODES = ("n1", "n2")
 CELLS, PAIRS = 20, 4  # cells, and how many of them train with two processes
-ARMS = [*SHRINK, "rl=none", "sft=long", "launch=ddp", "launch.processes=1,2", f"seed=range(0,{CELLS - PAIRS})"]
+SMALL = [text for text in SHRINK if not text.startswith("model.micro.")]  # the shipped base: its training is too long to live under fire
+ARMS = [*SMALL, "rl=none", "sft=long", "launch=ddp", "launch.processes=1,2", f"seed=range(0,{CELLS - PAIRS})"]
 SKIPPED = ", ".join(f'"launch.processes=2 seed={seed}"' for seed in range(PAIRS, CELLS - PAIRS))
 ARMS += [f"hydra.sweeper.skip=[{SKIPPED}]"]
 ARMS += ["eval.benchmarks=[micro_math]"]
 WEIGHTS = {"cell": 9, "rank": 4, "supervisor": 5, "node": 2}
-PAUSE = float(os.environ.get("CHAOS_PAUSE", "4"))  # seconds between two kills, on average
+PAUSE = float(os.environ.get("CHAOS_PAUSE", "4"))  # seconds between two kills, on average: a third of a cell
 
 
 def tables(folder: Path) -> dict[str, list[dict]]:

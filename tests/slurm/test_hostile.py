@@ -18,6 +18,7 @@ from tests.slurm.cluster import (
     HERE,
     LAUNCHER,
     command,
+    command_lines,
     processes,
     queue,
     records,
@@ -62,7 +63,9 @@ def test_an_admins_requeue_a_drained_node_and_a_controller_that_restarts_change_
     wait_for(TRAINING, tmp_path)
     slurm("scontrol", "update", f"NodeName={state['host']}", "State=DRAIN", "Reason=test")
     slurm("scontrol", "requeue", state["job"])
-    os.kill(int((cluster / "run/slurmctld.pid").read_text()), signal.SIGKILL)
+    controller = int((cluster / "run/slurmctld.pid").read_text())
+    os.kill(controller, signal.SIGTERM)
+    until(lambda: "slurmctld" not in command_lines().get(controller, ""), "the controller has ended")
     try:
         silent = command("status", cwd=tmp_path, check=False)
         assert silent.returncode == 3 and "Slurm does not answer" in silent.stderr and "lost" not in silent.stdout
