@@ -113,13 +113,15 @@ class Supervisor:
 
     def _wait(self) -> int:
         """Exit code of the cell; a cell that does not stop in time is killed."""
-        patience = max(5.0, self.sweep.info["settings"].get("signal_delay_s", 60) / 2)
+        patience = max(5.0, self.sweep.info["settings"].get("signal_delay_s", 60) - 15.0)
         while True:
             try:
                 return self.process.wait(timeout=1.0)
             except subprocess.TimeoutExpired:
                 waited = time.monotonic() - self.stop_time if self.stop is not None else 0.0
-                if waited > patience / 2 and self.stop == "usr2":  # no checkpoint soon: at least the locks are to be released
+                if (
+                    waited > max(patience / 2, patience - 15.0) and self.stop == "usr2"
+                ):  # no checkpoint soon: at least the locks are to be released
                     self.process.send_signal(signal.SIGTERM)
                 if waited > patience or (self.stop == "term" and waited > 3.0):
                     self._kill_group()
