@@ -35,6 +35,7 @@ NEVER = {
     "InvalidQOS": "hydra.launcher.qos does not exist",
     "AccountNotAllowed": "the partition does not take hydra.launcher.account",
     "launch failed requeued held": "its node could not start it, and Slurm holds it; exclude the node with hydra.launcher.exclude",
+    "JobHoldMaxRequeue": "its nodes could not start it again and again, and Slurm holds it",
 }
 OVER = ("COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE")
 
@@ -168,7 +169,7 @@ def queue(sweep: SweepFolder) -> dict[tuple[str, int], Queued]:
     for line in call("squeue", "-h", "-r", "-u", user, f"--name={sweep.name}", "-o", "%F|%K|%T|%r|%N").splitlines():
         job, task, state, reason, nodes = line.split("|")
         if state not in OVER and task.isdigit():
-            found[job, int(task)] = Queued(state, reason, nodes)
+            found[job, int(task)] = Queued(state, reason.replace("_", " "), nodes)
     return found
 
 
