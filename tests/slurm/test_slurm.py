@@ -66,6 +66,7 @@ def test_usr2_is_a_checkpoint_and_a_requeue(cluster, calm_long, tmp_path) -> Non
     assert records(tmp_path, 0) == records(calm_long, 0)
 
 
+@pytest.mark.slow
 def test_a_partition_that_preempts(cluster, calm_long, tmp_path) -> None:
     command("submit", *LONG, *LAUNCHER, cwd=tmp_path)
     wait_for_state(tmp_path, 0)
