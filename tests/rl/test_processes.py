@@ -45,7 +45,9 @@ def test_spread_weights_retrace_whole_ones(launch: str, baseline: str, tied: boo
     with monkeypatch.context() as patch, pytest.raises(interrupt.Interrupted):
         patch.setattr(interrupt, "_wanted", True)
         train(start, tmp_path / "two", *settings, f"launch={launch}", TWO)
-    assert last_checkpoint(tmp_path / "two").name == "checkpoint-2"  # of two updates
+    kept = last_checkpoint(tmp_path / "two")
+    assert kept.name == "checkpoint-2"  # of two updates
+    assert list(kept.glob("pytorch_model_fsdp.bin" if launch == "fsdp" else "global_step*"))  # it was not passed over for plain DDP
     two = train(start, tmp_path / "two", *settings, f"launch={launch}", TWO)
     assert_same(one, two, 2e-3)
     assert_same(one[:1], two[:1], 1e-5)

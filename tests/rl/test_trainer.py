@@ -120,3 +120,13 @@ def test_a_batch_that_does_not_divide_over_the_processes() -> None:
     assert stage.sizes({**rl, "minibatches": 3, "epochs": 2, "micro_batch_size": 1}, 1) == (1, 3, 6)
     with pytest.raises(ConfigError, match=r"rl\.prompts_per_step=3 x rl\.group_size=3 .* 2 processes"):
         stage.sizes(rl, 2)
+
+
+def test_where_the_time_of_a_step_goes() -> None:
+    """The benchmark for GPUs, at the size that it has without one."""
+    from tests.benchmarks import gpu
+
+    text = gpu.main(["--size", "small", "--steps", "1", "--rl", "ppo"])
+    rows = dict(line.strip("| ").split(" | ") for line in text.splitlines() if line.count("|") == 3 and "--" not in line)
+    assert set(gpu.PARTS) <= set(rows) and float(rows["rollout"]) > 0 and float(rows["forward, backward"]) > 0
+    assert float(rows["tokens of rollouts a step"].replace(",", "")) > 100
