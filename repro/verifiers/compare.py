@@ -15,7 +15,8 @@ from __future__ import annotations
 from fractions import Fraction
 
 from repro.verifiers.equations import same_equation, same_inequality
-from repro.verifiers.evaluate import NotExact, Undefined, equal_values, exact, real_value, symbols
+from repro.verifiers.evaluate import equal_values, real_value, symbols
+from repro.verifiers.exact import NotExact, Undefined, exact
 from repro.verifiers.regions import is_region, oriented, same_region
 from repro.verifiers.shapes import compatible, exact_parts, fold, has_sign, infinite, is_name, members, replaced, split_name
 from repro.verifiers.tokens import Node, TooBig

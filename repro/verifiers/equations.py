@@ -8,7 +8,9 @@ True
 
 from __future__ import annotations
 
-from repro.verifiers.evaluate import Undefined, difference, symbols
+from repro.verifiers.evaluate import symbols
+from repro.verifiers.exact import Undefined
+from repro.verifiers.numeric import difference
 from repro.verifiers.regions import oriented
 from repro.verifiers.tokens import Node
 

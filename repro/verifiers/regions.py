@@ -15,7 +15,8 @@ from __future__ import annotations
 from fractions import Fraction
 from functools import cmp_to_key
 
-from repro.verifiers.evaluate import NotExact, Undefined, equal_values, exact, real_value, symbols
+from repro.verifiers.evaluate import equal_values, real_value, symbols
+from repro.verifiers.exact import NotExact, Undefined, exact
 from repro.verifiers.shapes import INFINITY, compatible, expand, infinite, is_name, replaced
 from repro.verifiers.tokens import Node, TooBig
 

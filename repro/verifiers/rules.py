@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from repro.verifiers.compare import same, within
-from repro.verifiers.evaluate import NotExact
+from repro.verifiers.exact import NotExact
 from repro.verifiers.normalise import MAX_ANSWER, squeeze, words
 from repro.verifiers.parser import parse
 from repro.verifiers.shapes import is_name
