@@ -12,164 +12,21 @@ from __future__ import annotations
 
 import argparse
 import csv
-import gzip
-import json
 import logging
 import math
-import multiprocessing
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 from repro.progress import Progress
-from repro.verifiers.verdict import KINDS, GoldError, Verdict, check_task
+from repro.verifiers.saved import SUFFIXES, AgreementError, Sample, read
+from repro.verifiers.verdict import KINDS, GoldError, Verdict
 
 NAMES = ("rule", "legacy", "legacy_prompt", "math_verify", "stored", "judge")
-SUFFIXES = (".parquet", ".jsonl", ".jsonl.gz")
 BATCH = 128
-BOUND = 8_000  # characters of an output that math-verify is given
-DEADLINE = 5.0  # seconds it gets for a pair, the library's own default
-
-
-class AgreementError(ValueError):
-    """Input that cannot be re-scored; the message is one line and names the file or option."""
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One saved output. ``where``: file and row, for messages; ``stored``: the verdict in the record, None if there is none."""
-
-    where: str
-    gold: str
-    output: str
-    task: str = "math"
-    kind: str = "full"
-    truncated: bool = False
-    prompt: str | None = None
-    stored: Verdict | None = None
-    question_id: str = ""
-
-
-# ------------------------------------------------------------------------------------------------------------------ reading
-
-
-def read(paths: Sequence[str]) -> list[Sample]:
-    """The samples of all files, in order. Raises AgreementError for a missing file or column and for a line that is no JSON object."""
-    samples: list[Sample] = []
-    for name in paths:
-        path = Path(name)
-        if path.is_dir():
-            files = sorted(p for p in path.rglob("*") if p.name.endswith(SUFFIXES) and not p.name.startswith("."))
-            found = [file for file in files if "gold" in (columns := _columns(file)) and _output(columns)]
-            if not found:
-                raise AgreementError(f"{path}: no Parquet or JSONL file with columns gold and output (or response) in this folder")
-        elif path.is_file():
-            if not path.name.endswith(SUFFIXES):
-                raise AgreementError(f"{path}: neither of {', '.join(SUFFIXES)}")
-            found = [path]
-        else:
-            raise AgreementError(f"{path}: no such file or folder")
-        for file in found:
-            samples += _samples(file)
-    return samples
-
-
-def _rows(path: Path) -> Iterator[dict[str, Any]]:
-    if path.name.endswith(".parquet"):
-        import pyarrow
-        import pyarrow.parquet as pq
-
-        try:
-            yield from pq.read_table(path).to_pylist()
-        except (pyarrow.ArrowException, OSError) as error:
-            raise AgreementError(f"{path}: not a Parquet file ({str(error).splitlines()[0]})") from None
-        return
-    with gzip.open(path, "rt", encoding="utf-8") if path.name.endswith(".gz") else path.open(encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            if line.strip():
-                try:
-                    row = json.loads(line)
-                except ValueError:
-                    row = None
-                if not isinstance(row, dict):
-                    raise AgreementError(f"{path}, line {number}: not a JSON object")
-                yield row
-
-
-def _columns(path: Path) -> list[str]:
-    """Column names, of JSONL those of the first line; none for a file that cannot be read."""
-    try:
-        if path.name.endswith(".parquet"):
-            import pyarrow.parquet as pq
-
-            return list(pq.read_schema(path).names)
-        return list(next(_rows(path), {}))
-    except (AgreementError, OSError, ValueError):
-        return []
-
-
-def _output(columns: Sequence[str]) -> str | None:
-    return next((name for name in ("output", "response") if name in columns), None)
-
-
-def _samples(path: Path) -> list[Sample]:
-    rows = list(_rows(path))
-    questions = _questions(rows)
-    samples = []
-    for number, row in enumerate(rows, 1):
-        where, output = f"{path}, row {number}", _output(list(row))
-        if output is None or "gold" not in row:
-            raise AgreementError(f"{where}: no column {'gold' if output else 'output (or response)'}; columns are {', '.join(row)}")
-        if not isinstance(row["gold"], str) or not isinstance(row[output], str):
-            raise AgreementError(f"{where}: gold and {output} must be text")
-        question = questions.get((row.get("benchmark"), str(row.get("question_id"))))
-        kind = row.get("kind") or "full"
-        try:
-            task = check_task(row.get("task") or (question.task if question else "math"))
-        except ValueError as error:
-            raise AgreementError(f"{where}: {error}") from None
-        if kind not in KINDS:
-            raise AgreementError(f"{where}: kind {kind!r} does not exist; choose one of {', '.join(KINDS)}")
-        said = row.get("correct", row.get("label"))
-        stored = None
-        if isinstance(said, bool):
-            stored = Verdict(said, row.get("extracted"), row.get("rule") or "stored", row.get("reason") or "", 0.0, "stored")
-        prompt = next((row[name] for name in ("prompt", "problem", "question") if isinstance(row.get(name), str)), None)
-        samples.append(
-            Sample(
-                where,
-                row["gold"],
-                row[output],
-                task,
-                kind,
-                row.get("finish_reason") == "length" or bool(row.get("truncated")),
-                question.prompt if prompt is None and question else prompt,
-                stored,
-                str(row.get("question_id", row.get("id", ""))),
-            )
-        )
-    return samples
-
-
-def _questions(rows: list[dict[str, Any]]) -> dict[tuple[str, str], Any]:
-    """(benchmark, question) -> question with task and prompt, which evaluation records leave to the benchmark."""
-    ids: dict[str, set[str]] = {}
-    for row in rows:
-        if isinstance(row.get("benchmark"), str):
-            ids.setdefault(row["benchmark"], set()).add(str(row.get("question_id")))
-    if not ids:
-        return {}
-    from evals.benchmarks import BENCHMARKS
-
-    return {(name, str(q.id)): q for name in ids if name in BENCHMARKS for q in BENCHMARKS[name].questions(len(ids[name]))}
-
-
-# ------------------------------------------------------------------------------------------------------------------ verifiers
 
 
 class Stored:
@@ -178,80 +35,10 @@ class Stored:
     version = "stored"
 
 
-class MathVerify:
-    """The math-verify library as it is, its timeouts off, on bounded text and in a process that is killed at the deadline."""
-
-    def __init__(self, deadline: float = DEADLINE) -> None:
-        from importlib.metadata import version
-
-        self.version = f"math-verify-{version('math-verify')}"
-        self.deadline = deadline
-        self.process = None
-
-    def check_gold(self, gold: str, *, task: str = "math") -> None:
-        """Raises GoldError for an empty reference; one that the library cannot parse is simply never equal to anything."""
-        if not gold.strip():
-            raise GoldError("the reference answer is empty")
-
-    def verify_batch(self, golds, outputs, *, task="math", kind="full", truncated=None) -> list[Verdict]:
-        """One verdict an output. ``task``, ``kind`` and ``truncated`` mean nothing to the library."""
-        return [self._one(gold, output) for gold, output in zip(golds, outputs, strict=True)]
-
-    def _one(self, gold: str, output: str) -> Verdict:
-        start = time.perf_counter()
-        if self.process is None:
-            context = multiprocessing.get_context("spawn")
-            self.channel, theirs = context.Pipe()
-            self.process = context.Process(target=_math_verify, args=(theirs,), daemon=True)
-            self.process.start()
-            theirs.close()
-            self.channel.recv()  # loaded: the deadline is for the pair alone
-        reason, correct, extracted = "timeout", False, None
-        try:
-            self.channel.send((gold[:BOUND], output[-BOUND:]))
-            if self.channel.poll(self.deadline):
-                correct, extracted, reason = self.channel.recv()
-            else:
-                self.close()
-        except (EOFError, OSError):
-            self.close()
-            reason = "worker died"
-        return Verdict(correct, extracted, "math_verify", reason, time.perf_counter() - start, self.version)
-
-    def close(self) -> None:
-        """Kill the process, if there is one."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.join()
-            self.channel.close()
-            self.process = None
-
-
-def _math_verify(channel: Any) -> None:
-    """The process: pairs in, (correct, extracted, reason) out."""
-    import resource
-
-    from math_verify import parse, verify
-
-    logging.disable(logging.WARNING)  # it warns about its timeouts with every pair
-    resource.setrlimit(resource.RLIMIT_AS, (2 << 30, 2 << 30))
-    channel.send("ready")
-    while True:
-        gold, output = channel.recv()
-        try:
-            found = parse(output, parsing_timeout=None)
-            reference = parse(gold if "$" in gold or "boxed" in gold else f"${gold}$", parsing_timeout=None)
-            correct = bool(verify(reference, found, timeout_seconds=None))
-            # The last element is the text that was parsed. Never str() of the first: it may be a tower of powers.
-            extracted = next((item for item in reversed(found) if isinstance(item, str)), None)
-            channel.send((correct, extracted, "" if correct else "different" if found else "no answer"))
-        except Exception as error:
-            channel.send((False, None, f"failed: {type(error).__name__}"))
-
-
 def build(names: Sequence[str], args: argparse.Namespace) -> dict[str, Any]:
     """Name -> verifier. Raises AgreementError for an unknown name and for a judge that is not specified."""
     from repro.verifiers.legacy import LegacyVerifier
+    from repro.verifiers.mathverify import MathVerify
     from repro.verifiers.rule import Verifier
 
     makers = {"rule": Verifier, "legacy": LegacyVerifier, "legacy_prompt": lambda: LegacyVerifier(True), "math_verify": MathVerify}
@@ -268,9 +55,6 @@ def _judge(args: argparse.Namespace) -> Any:
     if not args.judge_model:
         raise AgreementError("verifier judge needs --judge-model FOLDER, or --judge-url with --judge-model NAME")
     return JudgeVerifier(TransformersBackend.load(args.judge_model), parser=args.judge_parser)
-
-
-# ------------------------------------------------------------------------------------------------------------------ scoring
 
 
 def score(verifiers: dict[str, Any], samples: Sequence[Sample]) -> dict[str, list[Verdict | None]]:
@@ -321,9 +105,6 @@ def kappa(a: Sequence[bool], b: Sequence[bool]) -> float:
     p, q = sum(a) / len(a), sum(b) / len(b)
     chance = p * q + (1 - p) * (1 - q)
     return math.nan if chance == 1 else (observed - chance) / (1 - chance)
-
-
-# ------------------------------------------------------------------------------------------------------------------ report
 
 
 def report(verifiers: dict[str, Any], samples: Sequence[Sample], results: dict[str, list[Verdict | None]], examples: int) -> str:

@@ -16,21 +16,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-MAX_OUTPUT = 65_536  # characters from the end of an output that are looked at
-HEAD = 1_000_000  # characters searched for the start of an invented next problem
+from repro.verifiers.boxes import MAX_OUTPUT, boxed, joined, visible
+
 MAX_ANSWER = 2_000
-# Blanks are bounded in every pattern, so that a run of a million of them costs no more than a run of nine.
-_BOX = re.compile(r"(?:\\{1,4}|\x08)(?:boxed|fbox)(?![a-zA-Z])\s{0,9}")
-_BRACES = re.compile(r"\\\\|\\[{}]|[{}]")
-_THINK_OPEN = re.compile(r"<(?:think|thinking|thought)>", re.I)
-_THINK_CLOSE = re.compile(r"</(?:think|thinking|thought)>", re.I)
-_TURN = ("<|im_start|>", "<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>", "</s>", "<|start_header_id|>")
-_NEXT_PROBLEM = re.compile(
-    r"\n[ \t]{0,9}(?:#+\s{0,9}|\*\*)?(?:Problem|Question|Q|Exercise|Instruction|Human|User)(?:\s{0,9}\d+)?\s{0,9}(?:\*\*)?\s{0,9}[:.](?!\s{0,9}\\boxed)"
-    r"|\n[ \t]{0,9}(?:#+\s{0,9})(?:Problem|Question|Instruction)\b"
-)
-_ANSWERED = re.compile(r"boxed\s{0,9}\{|answer is|answer:|####|\nA:", re.I)
-_RETRACTED = re.compile(r"\b(?:wrong|wait|actually|instead|no|not|incorrect|mistake|rather|correction|hmm|but)\b", re.I)
 _FINAL = re.compile(
     r"final answer(?:\s{1,9}is|\s{0,9}:|\*\*\s{0,9}:)\s{0,9}(?:\*\*)?(?:\s{0,9}the\s{1,9}(?:final\s{1,9})?answer\s{1,9}is\b)?\s{0,9}:?",
     re.I,
@@ -77,85 +65,6 @@ def _none(rule: str) -> Extraction:
     return Extraction(None, -1, -1, rule, False)
 
 
-def visible(output: str) -> tuple[str, int] | None:
-    """(the part of an output that may carry the answer, its offset), or None for thinking that never closed."""
-    text, offset = output, 0
-    closes = [m.end() for m in _THINK_CLOSE.finditer(text[-8 * MAX_OUTPUT :])] if "</" in text else []
-    if closes:
-        offset = max(0, len(text) - 8 * MAX_OUTPUT) + closes[-1]
-        text = text[offset:]
-    if _THINK_OPEN.search(text[: 8 * MAX_OUTPUT]):
-        return None
-    cut = _cut(text)
-    text = text[:cut]
-    if len(text) > MAX_OUTPUT:
-        offset += len(text) - MAX_OUTPUT
-        text = text[-MAX_OUTPUT:]
-    return text, offset
-
-
-def _cut(text: str) -> int:
-    """Where the response ends: at a turn token, or where a new problem starts after an answer was given."""
-    end = len(text)
-    for token in _TURN:
-        at = text.find(token)
-        if 0 < at < end:
-            end = at
-    head = text[: min(end, HEAD)]
-    first = _ANSWERED.search(head)
-    if first:
-        problem = _NEXT_PROBLEM.search(head, first.end())
-        if problem:
-            end = problem.start()
-    return end
-
-
-def boxes(text: str) -> list[tuple[int, int, str]]:
-    """(start, end, content) of every balanced box, in order; one pass over the braces."""
-    starts = {m.end(): m.start() for m in _BOX.finditer(text)}
-    found: list[tuple[int, int, str]] = []
-    stack: list[tuple[int, int]] = []
-    for match in _BRACES.finditer(text, min(starts, default=len(text))):
-        token, at = match.group(), match.start()
-        if token == "{":
-            stack.append((at, starts.get(at, -1)))
-        elif token == "}" and stack:
-            opened, begin = stack.pop()
-            if begin >= 0:
-                found.append((begin, at + 1, text[opened + 1 : at]))
-    for after, begin in starts.items():  # \boxed 5
-        if text[after : after + 1] not in ("{", "") and (match := re.compile(r"-?[\w.]+|\\frac\d\d").match(text, after)):
-            found.append((begin, match.end(), match.group()))
-    found.sort()
-    return [box for i, box in enumerate(found) if not any(other[0] < box[0] and box[1] <= other[1] for other in found[max(0, i - 3) : i])]
-
-
-def _boxed(text: str) -> list[tuple[int, int, str]]:
-    """Boxes of the end of the text where the last one is, of all of it where that has none."""
-    last = max(text.rfind("\\boxed"), text.rfind("\\fbox"), text.rfind("\x08oxed"))
-    if last < 0:
-        return []
-    begin = max(0, last - 3_000)
-    return (boxes(text[begin:]) and [(s + begin, e + begin, c) for s, e, c in boxes(text[begin:])]) or boxes(text)
-
-
-def _joined(text: str, found: list[tuple[int, int, str]]) -> tuple[str, ...]:
-    """Contents of the boxes that one sentence joins to the last one, without a word that takes one back."""
-    chain = [found[-1]]
-    for box in reversed(found[:-1]):
-        between = text[box[1] : chain[0][0]]
-        if len(between) > 200 or "\n\n" in between or re.search(r"[.!?]\s", between) or _RETRACTED.search(between):
-            break
-        if len(re.findall(r"[a-z]{2,}", re.sub(r"\\[a-zA-Z]+", " ", between))) > 4:
-            break
-        if re.search(r"(?:\b(?:and|or|thus|so)\b\s{0,9}){2,}", between):
-            break
-        chain.insert(0, box)
-        if len(chain) >= 20:
-            break
-    return tuple(box[2].strip() for box in chain) if len(chain) > 1 else ()
-
-
 def extract(output: str, *, task: str = "math", kind: str = "full", fallback: bool = False) -> Extraction:
     """The committed answer of an output.
 
@@ -190,7 +99,7 @@ def _inside(text: str, box: tuple[int, int, str]) -> tuple[int, int]:
 
 
 def _mathematics(text: str, kind: str) -> Extraction:
-    found = _boxed(text)
+    found = boxed(text)
     box = found[-1] if found else None
     after = box[1] if box else 0
     final = _statement(text, _FINAL, after)
@@ -199,7 +108,7 @@ def _mathematics(text: str, kind: str) -> Extraction:
     if box:
         if not box[2].strip():
             return _none("empty box")
-        return _at(text, *_inside(text, box), "box", _joined(text, found))
+        return _at(text, *_inside(text, box), "box", joined(text, found))
     lower = text.lower() if _TAG[1] in text[-MAX_OUTPUT:].lower() else ""
     closed = lower.rfind(_TAG[1])
     opened = lower.rfind(_TAG[0], max(0, closed - MAX_ANSWER), max(0, closed))
@@ -304,7 +213,7 @@ def _last_number(text: str, *, committed: bool = False) -> Extraction:
 
 def _letter(text: str, kind: str) -> Extraction:
     """Last option letter committed to: a box, "answer is (X)", "Answer: X", or a response that is only a letter."""
-    found = _boxed(text)
+    found = boxed(text)
     if found:
         return _at(text, *_inside(text, found[-1]), "box") if found[-1][2].strip() else _none("empty box")
     best = None

@@ -12,7 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from evals.benchmarks import BENCHMARKS
-from repro.verifiers.agreement import MathVerify, kappa, main, read
+from repro.verifiers.agreement import kappa, main
+from repro.verifiers.mathverify import MathVerify
+from repro.verifiers.saved import read
 
 ROWS = [
     {"id": "a", "gold": "5", "output": "so \\boxed{5}", "correct": True},
