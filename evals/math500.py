@@ -23,7 +23,7 @@ def question(row: Row, index: int) -> Question:
     """Raises BenchmarkError for a row with neither an answer nor a box in its solution."""
     gold = row["answer"]
     if gold is None and "solution" in row:
-        from repro.verifiers.extract import boxes
+        from repro.verifiers.boxes import boxes
 
         found = boxes(text(row["solution"]))
         if not found:
