@@ -49,6 +49,7 @@ bench: install ## benchmarks, ratios side by side in one run
 	$(BIN)/python -m tests.benchmarks.rewards
 	$(BIN)/python -m tests.benchmarks.verifier
 	$(BIN)/python -m tests.benchmarks.cot
+	$(BIN)/python -m tests.benchmarks.scoring
 
 bases: install ## train the base checkpoints that ship with the project again (half an hour)
 	$(BIN)/python -m repro.models.pretrain model=micro/llama

@@ -25,6 +25,7 @@ from repro.config import ConfigError, plain
 from repro.models.load import encode_chat, load_tokenizer
 from repro.store import RESUME
 from repro.verifiers import Verifier
+from tests.data.wide_heads import widen
 from tests.test_config import composed
 
 ROOT = Path(__file__).parents[2]
@@ -335,6 +336,21 @@ def test_vllm_gets_a_seed_a_sample_and_the_stop_strings(tmp_path, monkeypatch, t
     monkeypatch.setitem(sys.modules, "vllm", None)  # makes the import fail
     with pytest.raises(ConfigError, match=r"engine=vllm: vLLM cannot be imported .* pip install 'vllm"):
         engines.make("vllm", MODEL, tokenizer, 51)
+
+
+@pytest.mark.timeout(900)  # a first start compiles
+def test_the_real_vllm_answers_as_transformers(tmp_path):
+    """Greedy, the same records: texts, tokens, finish reasons, verdicts. Where vLLM is installed."""
+    pytest.importorskip("vllm", reason="vllm is not installed")
+    model = tmp_path / "wide"
+    widen(MODEL, model)
+    made = {}
+    for engine in ("transformers", "vllm"):
+        (work := tmp_path / engine).mkdir()
+        asked = settings(questions=24, engine=engine, batch_size=16, benchmarks=["micro_math", "micro_gpqa"], temperature=0.0, samples=1)
+        harness.evaluate(asked, Verifier(), model, work, engine)
+        made[engine] = pq.read_table(work / "samples.parquet")
+    assert made["vllm"].equals(made["transformers"])
 
 
 @pytest.mark.timeout(120)  # a grader that is not linear in the response would need hours
