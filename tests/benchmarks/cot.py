@@ -114,6 +114,7 @@ def main() -> None:
     parser.add_argument("--responses", type=int, default=100_000)
     parser.add_argument("--long", type=int, default=2000, help="chains of some 8,000 tokens")
     parser.add_argument("--write", action="store_true", help="keep the table as the README's (then run python -m repro.report.readme)")
+    parser.add_argument("--beside", default="", help="what else the machine was doing, for the line below the table")
     options = parser.parse_args()
 
     from repro.manifest import environment
@@ -146,7 +147,7 @@ def main() -> None:
     facts = environment()
     texts = "raw_generations, repeated in order" if real else "SYNTHETIC (REPRO_DATA_DIR is unset)"
     lines += ["", f"Target: 100,000 of recorded length in 60 s and 4 GiB. CPU seconds of one core; texts: {texts}."]
-    lines += [f"{facts['cpu']}, commit {facts['commit'][:10]}."]
+    lines += [f"{facts['cpu']}{options.beside and ', ' + options.beside}, commit {facts['commit'][:10]}."]
     print("\n".join(lines))
     if options.write:
         (RESULTS / "cot_bench.md").write_text("\n".join(lines) + "\n")

@@ -66,6 +66,7 @@ def main() -> None:
     parser.add_argument("--responses", type=int, default=8192)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--write", action="store_true", help="keep the table as the README's (then run python -m repro.report.readme)")
+    parser.add_argument("--beside", default="", help="what else the machine was doing, for the line below the table")
     options = parser.parse_args()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # one core for everything, workers included
 
@@ -92,8 +93,8 @@ def main() -> None:
     repeated = "" if len(kept) >= len(rows) else f", {len(kept):,} different ones repeated"
     table += [
         "",
-        f"Target: {TARGET:g} s. Wall time, {options.repeats} runs; peak memory {memory:.2f} GiB.",
-        f"{facts['cpu']}, one core, {source}{repeated}, commit {facts['commit'][:10]}.",
+        f"Target: {TARGET:g} s. Wall time, {options.repeats} {'runs' if options.repeats > 1 else 'run'}; peak memory {memory:.2f} GiB.",
+        f"{facts['cpu']}, one core{options.beside and ', ' + options.beside}, {source}{repeated}, commit {facts['commit'][:10]}.",
     ]
     print("\n".join(table))
     if options.write:
