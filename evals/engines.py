@@ -119,9 +119,12 @@ class VLLMEngine:
             import vllm
         except ImportError as error:
             raise ConfigError(f"engine=vllm: vLLM cannot be imported ({error}); install it with {INSTALL}") from None
+        from repro.models.load import device_name
+
         self.vllm, self.tokenizer = vllm, tokenizer
         try:
-            self.model = vllm.LLM(model=str(path), max_model_len=length, generation_config="vllm", seed=0)
+            dtype = "bfloat16" if device_name() == "cuda" else "float32"  # as repro.models.load; left to itself vLLM halves on a CPU too
+            self.model = vllm.LLM(model=str(path), max_model_len=length, generation_config="vllm", seed=0, dtype=dtype)
         except (RuntimeError, ValueError, OSError) as error:  # no GPU, unknown architecture, too little memory
             line = next(iter(str(error).strip().splitlines()), "?")
             raise ConfigError(f"engine=vllm cannot load {str(path)!r} ({type(error).__name__}: {line}); try engine=transformers") from None

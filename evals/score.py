@@ -257,13 +257,16 @@ def _draft(path: Path) -> Path:
 
 def write(records: Sequence[dict[str, Any]], path: Path) -> None:
     """The records as a file of the kind that its suffix says (``SUFFIXES``); whole or not at all."""
-    if path.suffix == ".parquet":
-        import pyarrow as pa
-        import pyarrow.parquet as pq
+    try:
+        if path.suffix == ".parquet":
+            import pyarrow as pa
+            import pyarrow.parquet as pq
 
-        pq.write_table(pa.Table.from_pylist(list(records), schema=schema()), _draft(path))
-    else:
-        names = schema().names
-        with (gzip.open if path.suffix == ".gz" else open)(_draft(path), "wt", encoding="utf-8") as file:
-            file.writelines(json.dumps({name: record[name] for name in names}, ensure_ascii=False) + "\n" for record in records)
-    os.replace(_draft(path), path)
+            pq.write_table(pa.Table.from_pylist(list(records), schema=schema()), _draft(path))
+        else:
+            names = schema().names
+            with (gzip.open if path.suffix == ".gz" else open)(_draft(path), "wt", encoding="utf-8") as file:
+                file.writelines(json.dumps({name: record[name] for name in names}, ensure_ascii=False) + "\n" for record in records)
+        os.replace(_draft(path), path)
+    finally:
+        _draft(path).unlink(missing_ok=True)

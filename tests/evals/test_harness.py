@@ -22,7 +22,7 @@ from evals.command import KEYS, SCORE_KEYS, main, read
 from evals.prompts import FORMATS, QWEN_MATH, Format, render
 from evals.sampling import SAMPLING
 from repro.config import ConfigError, plain
-from repro.models.load import encode_chat, load_tokenizer
+from repro.models.load import device_name, encode_chat, load_tokenizer
 from repro.store import RESUME
 from repro.verifiers import Verifier
 from tests.data.wide_heads import widen
@@ -326,6 +326,7 @@ def test_vllm_gets_a_seed_a_sample_and_the_stop_strings(tmp_path, monkeypatch, t
     monkeypatch.setitem(sys.modules, "vllm", fake)
     engine = engines.make("vllm", MODEL, tokenizer, 51)
     assert asked["model"]["max_model_len"] == 51 and asked["model"]["generation_config"] == "vllm"
+    assert asked["model"]["dtype"] == ("bfloat16" if device_name() == "cuda" else "float32")  # that of the other engine
     found = engine.complete([[1, 2], [3]], ["a", "b"], max_tokens=9, temperature=0.7, top_p=0.9, stop=("<|user|>", "\nProblem:"))
     assert [f.finish for f in found] == ["stop", "length"] and [f.tokens for f in found] == [[7, tokenizer.eos_token_id], [7, 8]]
     assert asked["prompts"] == [{"prompt_token_ids": [1, 2]}, {"prompt_token_ids": [3]}]
