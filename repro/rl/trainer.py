@@ -199,11 +199,9 @@ class StreamTrainer(GRPOTrainer):
             streams = streams.clamp(-signal.reward_clip, signal.reward_clip)
         if "ref_per_token_logps" in out and signal.kl_in == "reward":
             penalty = -signal.kl * self._kl_of_tokens(out, mask).unsqueeze(-1)
-            if signal.kl == 0:
-                pass  # only measured
-            elif signal.kl_split:
+            if signal.kl and signal.kl_split:
                 streams = streams + penalty / len(gammas)
-            else:
+            elif signal.kl:
                 streams, gammas = torch.cat([streams, penalty], -1), [*gammas, 1.0]
         total = returns.discounted_returns(streams, gammas, mask).sum(-1)
         if signal.baseline == "ppo":
