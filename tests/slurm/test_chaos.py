@@ -23,6 +23,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
+from repro.store.gc import finished
 from repro.sweep import __main__ as main
 from repro.sweep.folder import SweepFolder
 from repro.sweep.status import Watch
@@ -134,8 +135,9 @@ def test_random_kills_lose_nothing(cluster, tmp_path) -> None:
     assert len(want) == CELLS and got.keys() == want.keys()
     assert all(got[cell] == want[cell] for cell in want)
     verified = repro_store("verify", wild)
-    stages = len([path for path in (wild / "outputs/store").glob("*/[!.]*")])
-    assert verified == f"{stages} of {stages} stages are sound\n" and stages == len(list((calm / "outputs/store").glob("*/[!.]*")))
+    names = {str(path.relative_to(wild / "outputs/store")) for path in finished(wild / "outputs/store")}
+    assert verified == f"{len(names)} of {len(names)} stages are sound\n"
+    assert names == {str(path.relative_to(calm / "outputs/store")) for path in finished(calm / "outputs/store")}
     assert not processes(str(wild)) and not [line for line in queue() if "repro" in line]
     assert not list((wild / "outputs/store").glob("*/.*.lock")) and not list((wild / "outputs/store").glob("*/.*.work"))
     assert slurm("sinfo", "-h", "-p", "debug", "-o", "%T %D").split() == ["idle", "2"]
