@@ -7,12 +7,24 @@ log and the sweep goes on, and the exit code is 1 if any cell failed.
     python -m repro +experiment=quickstart
 """
 
+# ruff: noqa: E402 - a Ctrl-C while importing is answered like any other
+
 from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
+
+
+def _leave(*_: object) -> None:
+    os.write(2, b"repro: interrupted\n")
+    os._exit(130)
+
+
+if __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, _leave)  # while importing; main() restores the handler, once there is something to put in order
 
 import hydra
 from omegaconf import DictConfig, OmegaConf
@@ -47,6 +59,8 @@ def main() -> None:
     arguments.flag_first(sys.argv)
     wanted_full = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting with 1
+    if signal.getsignal(signal.SIGINT) is _leave:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         arguments.check(sys.argv[1:])
         task()
@@ -61,6 +75,7 @@ def main() -> None:
         sys.exit(2)
     finally:
         close()
+        logging.disable()  # torch logs the statistics of its caches at exit
     sys.exit(exit_code())
 
 

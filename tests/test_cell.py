@@ -337,7 +337,27 @@ def test_ctrl_c_says_how_to_go_on(tmp_path) -> None:
         time.sleep(0.1)
     process.send_signal(signal.SIGINT)
     _, text = process.communicate(timeout=60)
-    assert process.returncode == 130 and "interrupted; the same command continues" in text and "Traceback" not in text
+    assert process.returncode == 130 and "Traceback" not in text
+    assert text.splitlines()[-1] == "repro: interrupted; the same command continues where it was"
+
+
+def test_ctrl_c_while_importing_is_one_line(tmp_path) -> None:
+    """The interpreter tells of every import; SIGINT comes with that of Hydra."""
+    process = subprocess.Popen(
+        [sys.executable, "-v", "-m", "repro", *SHRINK],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509
+    )
+    for line in process.stderr:
+        if line.startswith("import 'hydra.errors'"):
+            process.send_signal(signal.SIGINT)
+            break
+    text = process.stderr.read()
+    assert process.wait(60) == 130 and "repro: interrupted" in text and "Traceback" not in text
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_failed_cell_is_named_and_the_others_go_on(tmp_path, shared_store) -> None:
