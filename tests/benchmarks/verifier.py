@@ -114,7 +114,8 @@ def main() -> None:
             eight.verify_batch([g for g, _ in mixed], [o for _, o in mixed])
             bombed[name] = len(mixed) / (time.perf_counter() - start)
             killed[name] = eight.timeouts
-            assert eight.verify("\\int_0^1 x dx", "\\boxed{\\frac{1}{2}}").correct, "a worker was lost"
+            # On a busy machine a try may end at its deadline; a lost worker would end them all.
+            assert any(eight.verify("\\int_0^1 x dx", "\\boxed{\\frac{1}{2}}").correct for _ in range(20)), "a worker was lost"
     facts = environment()
     table += [
         "",
