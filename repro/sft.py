@@ -137,9 +137,9 @@ def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[
             train_dataset=Dataset.from_dict(columns),
             processing_class=tokenizer,
         )
+        trainer.add_callback(training.Marker())
         if main:
             shown = {"loss": "loss", "mean_token_accuracy": "token acc"}
-            trainer.add_callback(training.Marker())
             trainer.add_callback(training.Metrics(work, f"sft {sft['name']}", tracker, shown, begin))
         training.run(trainer, work)
     training.finish(trainer, tokenizer, work)

@@ -1,14 +1,15 @@
 """What SFT and RL share: trainer arguments, resuming after a kill, metrics of every step, a progress bar.
 
-A trainer checkpoint counts only once it carries a marker, which is written after everything else; a kill while saving leaves a checkpoint
-without one, and it is ignored. Metrics go to ``metrics.jsonl`` as they come (cut back to the checkpoint when a stage resumes, so no step is
-there twice), become ``metrics.parquet`` when the stage is done, and go to the tracker. Both live in the work folder's ``.resume``, which the
-store removes only once the stage has its manifest.
+A trainer checkpoint counts only once it carries a marker, which is written after everything else and holds the sizes of its files: a kill
+while saving leaves a checkpoint without one, a damaged disk one of other sizes, and both are removed. Metrics go to ``metrics.jsonl`` as they
+come (cut back to the checkpoint when a stage resumes, so no step is there twice), become ``metrics.parquet`` when the stage is done, and go to
+the tracker. Both live in the work folder's ``.resume``, which the store removes only once the stage has its manifest.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import shutil
@@ -25,6 +26,7 @@ from repro.progress import Progress
 from repro.store import RESUME
 
 MARKER = "COMPLETE"
+log = logging.getLogger(__name__)
 
 
 def common_arguments(work: Path, section: dict[str, Any], seed: int, steps: int) -> dict[str, Any]:
@@ -80,25 +82,47 @@ def admit_fsdp() -> None:
 
 
 def last_checkpoint(work: Path) -> Path | None:
-    """The newest complete trainer checkpoint; incomplete ones are removed."""
+    """The newest trainer checkpoint that is whole; others are removed, and a damaged one is said."""
     found = sorted((work / RESUME / "trainer").glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1]))
+    kept = []
     for path in found:
-        if not (path / MARKER).exists() and main_process():
+        if _whole(path):
+            kept.append(path)
+        elif main_process():
+            if (path / MARKER).exists():
+                log.warning("%s is damaged; it is removed", path)
             shutil.rmtree(path)
-    complete = [p for p in found if (p / MARKER).exists()]
-    return complete[-1] if complete else None
+    return kept[-1] if kept else None
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != MARKER)
+    return {str(path.relative_to(folder)): path.stat().st_size for path in files}
+
+
+def _whole(checkpoint: Path) -> bool:
+    try:
+        marked = json.loads((checkpoint / MARKER).read_text())
+    except (OSError, ValueError):
+        return False
+    return marked == _sizes(checkpoint)
 
 
 class Marker(TrainerCallback):
-    """Marks a checkpoint complete after the trainer has written all of it."""
+    """Marks a checkpoint complete after all processes have written their part. Belongs in every process, after callbacks that save."""
 
     def on_save(self, args, state, control, **_: Any) -> None:
+        args.distributed_state.wait_for_everyone()
+        if not main_process():
+            return
         folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
-        for path in folder.iterdir():
+        for path in folder.rglob("*"):
             if path.is_file():
                 with path.open("rb") as file:
                     os.fsync(file.fileno())
-        (folder / MARKER).touch()
+        draft = folder / f".{MARKER}"
+        draft.write_text(json.dumps(_sizes(folder)))
+        os.replace(draft, folder / MARKER)
 
 
 class StopOnRequest(TrainerCallback):

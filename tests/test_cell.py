@@ -141,16 +141,23 @@ def test_kill_9_in_sft_and_rl_changes_nothing(tmp_path) -> None:
         assert tables[0] == tables[1]
 
 
-def test_a_checkpoint_cut_by_a_kill_is_ignored(tmp_path) -> None:
-    from repro.training import MARKER, last_checkpoint
+def test_a_checkpoint_cut_by_a_kill_or_damaged_is_ignored(tmp_path) -> None:
+    from types import SimpleNamespace
 
-    for step, complete in ((2, True), (4, False)):
-        folder = tmp_path / ".resume" / "trainer" / f"checkpoint-{step}"
+    from repro.training import MARKER, Marker, last_checkpoint
+
+    trainer = tmp_path / ".resume" / "trainer"
+    for step in (2, 4, 6):
+        folder = trainer / f"checkpoint-{step}" / "shards"
         folder.mkdir(parents=True)
-        if complete:
-            (folder / MARKER).touch()
+        (folder / "optimizer.pt").write_bytes(b"state" * step)
+        alone = SimpleNamespace(wait_for_everyone=lambda: None)
+        Marker().on_save(SimpleNamespace(output_dir=trainer, distributed_state=alone), SimpleNamespace(global_step=step), None)
+    assert last_checkpoint(tmp_path).name == "checkpoint-6"
+    (trainer / "checkpoint-6" / MARKER).unlink()  # killed before the end of its writing
+    (trainer / "checkpoint-4" / "shards" / "optimizer.pt").write_bytes(b"stat")
     assert last_checkpoint(tmp_path).name == "checkpoint-2"
-    assert not (tmp_path / ".resume" / "trainer" / "checkpoint-4").exists()
+    assert [path.name for path in trainer.iterdir()] == ["checkpoint-2"]
 
 
 def test_a_damaged_stage_is_said_and_built_again(tmp_path) -> None:

@@ -162,8 +162,8 @@ def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[
         if budget:
             trainer.add_callback(budget)
         trainer.add_callback(training.KeepPolicies(trainer, tokenizer, work, 0 if budget else rl["eval_steps"], updates))
+        trainer.add_callback(training.Marker())
         if main:
-            trainer.add_callback(training.Marker())
             trainer.add_callback(training.Metrics(work, name, tracker, SHOWN, begin, updates, lambda: trainer.samples, budget))
         training.run(trainer, work, updates, budget)
         tracker.table("rollouts", training.kept_samples(work)[-200:])

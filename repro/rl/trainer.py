@@ -291,7 +291,6 @@ class StreamTrainer(GRPOTrainer):
         super()._save_checkpoint(model, trial)
         if self.critic is not None:
             self.critic.save(Path(self._get_output_dir(trial=trial)) / f"checkpoint-{self.state.global_step}")
-        self.accelerator.wait_for_everyone()  # a checkpoint is marked complete next
 
     def _load_optimizer_and_scheduler(self, checkpoint):
         super()._load_optimizer_and_scheduler(checkpoint)

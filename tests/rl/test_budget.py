@@ -16,7 +16,7 @@ from repro.identity import arm_key
 from repro.plan.cells import expand
 from repro.plan.workload import Lengths, of_stage
 from repro.rl.budget import FILE, Budget
-from repro.training import MARKER
+from repro.training import Marker
 from repro.validate import validate
 from tests.conftest import SHRINK
 from tests.forked import forked
@@ -65,7 +65,11 @@ def test_a_checkpoint_holds_the_count(tmp_path) -> None:
     folder = tmp_path / ".resume" / "trainer" / "checkpoint-4"
     folder.mkdir(parents=True)
     made.on_save(SimpleNamespace(output_dir=folder.parent), SimpleNamespace(global_step=4), None)
-    (folder / MARKER).touch()
+    Marker().on_save(
+        SimpleNamespace(output_dir=folder.parent, distributed_state=SimpleNamespace(wait_for_everyone=lambda: None)),
+        SimpleNamespace(global_step=4),
+        None,
+    )
     made.add_tokens(50)  # thrown away by a kill
     again = Budget({"kind": "tokens", "tokens": 100}, tmp_path, 2)
     assert again.spent == 30 and again.share == 0.3 and not again.used and (folder / FILE).exists()
