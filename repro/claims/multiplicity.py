@@ -1,7 +1,7 @@
 """Many claims at once: Holm for a declared family, Benjamini-Hochberg for exploratory tables.
 
-Differs from a column of stars in that a family is declared beforehand and counts its untested members too: a claim that could not be
-tested must not make the others easier to show.
+The adjustments are statsmodels' and scipy's. Differs from a column of stars in that a family is declared beforehand and counts its untested
+members too: a claim that could not be tested must not make the others easier to show.
 
     >>> from repro.claims.multiplicity import holm
     >>> holm([0.01, 0.04, 0.03]).round(4).tolist()
@@ -40,12 +40,10 @@ def holm(p: Sequence[float], family: int | None = None) -> np.ndarray:
     Raises:
         ValueError: no p-value, NaN, outside [0, 1], or more p-values than the family has claims.
     """
+    from statsmodels.stats.multitest import multipletests
+
     array, size = _p_values(p, family)
-    order = np.argsort(array, kind="stable")
-    stepped = np.maximum.accumulate(array[order] * (size - np.arange(array.size)))
-    adjusted = np.empty_like(array)
-    adjusted[order] = np.minimum(stepped, 1.0)
-    return adjusted
+    return multipletests(np.concatenate([array, np.ones(size - array.size)]), method="holm")[1][: array.size]
 
 
 def benjamini_hochberg(p: Sequence[float]) -> np.ndarray:
@@ -53,12 +51,9 @@ def benjamini_hochberg(p: Sequence[float]) -> np.ndarray:
 
     Holds under independence and positive dependence. Arguments, return and errors as ``holm``, without the family.
     """
-    array, size = _p_values(p, None)
-    order = np.argsort(array, kind="stable")[::-1]
-    stepped = np.minimum.accumulate(array[order] * size / np.arange(size, 0, -1))
-    adjusted = np.empty_like(array)
-    adjusted[order] = np.minimum(stepped, 1.0)
-    return adjusted
+    from scipy.stats import false_discovery_control
+
+    return false_discovery_control(_p_values(p, None)[0])
 
 
 def holm_levels(p: Sequence[float], alpha: float = 0.05, family: int | None = None) -> np.ndarray:

@@ -25,7 +25,7 @@ from scipy import optimize, special, stats
 from repro.claims import checks
 from repro.claims.intervals import Estimate
 
-NODES = {1: 256, 2: 40, 3: 20, 4: 14}  # Gauss-Legendre nodes a variance; four arms make 38,416 points
+NODES = {1: 512, 2: 40, 3: 20, 4: 14}  # Gauss-Legendre nodes a variance; four arms make 38,416 points
 TAIL = 1e-8  # of the law of an estimated standard deviation, left out at each end
 
 
