@@ -175,8 +175,11 @@ def _undeclared(groups: Mapping[str, Group], queries: Mapping[str, tuple[Mapping
     whole = {key.rpartition(".")[0] for key in varied if key.endswith((".name", ".role"))}
 
     def declared(key: str) -> bool:
-        top = key.split(".", maxsplit=1)[0]
-        return key in varied or (top in whole and not (top == "rl" and key.rsplit(".", maxsplit=1)[-1] in BUDGET))
+        groups_of = {key.split(".", maxsplit=1)[0]}
+        if key == "sft.file" or key.startswith("sft.teacher."):
+            groups_of.add("data")  # a file of chains stands for a teacher that was asked about other problems
+        budget = key.startswith("rl.") and key.rsplit(".", maxsplit=1)[-1] in BUDGET
+        return key in varied or (bool(groups_of & whole) and not budget)
 
     for (first, a), (second, b) in itertools.combinations(groups.items(), 2):
         if a.stage == b.stage == "rl" and describe(a.config) != describe(b.config):

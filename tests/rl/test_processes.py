@@ -14,8 +14,12 @@ TEN = [*REWARD, "rl.prompts_per_step=2", "rl.group_size=3", "rl.steps=10", "rl.k
 TWO = "launch.processes=2"
 
 
+# What these send between processes grpo and ppo send too.
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("rloo", "reinforce_pp")]
+
+
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("baseline", ["grpo", "rloo", "reinforce_pp", "ppo"])
+@pytest.mark.parametrize("baseline", ["grpo", *SLOW, "ppo"])
 def test_two_processes_retrace_one(baseline: str, start, tmp_path) -> None:
     one = train(start, tmp_path / "one", *TEN, f"rl={baseline}")
     two = train(start, tmp_path / "two", *TEN, f"rl={baseline}", "launch=ddp", TWO)
