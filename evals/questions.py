@@ -10,6 +10,7 @@ refused before anything is generated, in one line that says where to get the rig
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -47,7 +48,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Benchmark:
+class Benchmark(ABC):
     """``title`` for tables; ``version`` goes up when the same name asks other questions; ``style``: usual prompt format."""
 
     name: str
@@ -56,9 +57,9 @@ class Benchmark:
     version: int = 1
     style: str = "plain"
 
+    @abstractmethod
     def questions(self, size: int | None = None, root: str | Path | None = None) -> list[Question]:
         """The first ``size`` questions; the same ones in every run. ``root``: folder of the files, ``hub``, or None for ``REPRO_DATA_DIR``."""
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,7 @@ def test_ten_megabytes_end(unit):
 
 
 @pytest.mark.timeout(120)
-def test_no_rule_is_lost_in_a_text_made_of_its_own_beginnings():
+def test_every_rule_ends_on_a_text_made_of_its_own_beginnings():
     from repro.cot.rules import RULES
 
     for rule in (rule for rules in RULES.values() for rule in rules):

@@ -9,57 +9,21 @@ import signal
 import subprocess
 import sys
 import time
-import types
-from pathlib import Path
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from evals import engines, harness, metrics
+from evals import harness, metrics
 from evals.benchmarks import BENCHMARKS
 from evals.command import KEYS, SCORE_KEYS, main, read
-from evals.prompts import FORMATS, QWEN_MATH, Format, render
+from evals.prompts import FORMATS, QWEN_MATH, render
 from evals.sampling import SAMPLING
-from repro.config import ConfigError, plain
-from repro.models.load import device_name, encode_chat, load_tokenizer
+from repro.config import plain
+from repro.models.load import encode_chat, load_tokenizer
 from repro.store import RESUME
-from repro.verifiers import Verifier
-from tests.data.wide_heads import widen
+from tests.evals.small import MODEL, ROOT, SMALL, evaluate, settings
 from tests.test_config import composed
-
-ROOT = Path(__file__).parents[2]
-MODEL = ROOT / "repro" / "models" / "base" / "llama" / "model"
-SMALL = [f"model={MODEL}", "questions=6", "samples=2", "max_tokens=40"]
-
-
-@pytest.fixture(scope="module")
-def tokenizer():
-    return load_tokenizer(MODEL)
-
-
-@pytest.fixture
-def generated(monkeypatch):
-    """Keys of all samples that were really generated."""
-    keys, complete = [], engines.TransformersEngine.complete
-
-    def counted(self, prompts, names, **settings):
-        keys.extend(names)
-        return complete(self, prompts, names, **settings)
-
-    monkeypatch.setattr(engines.TransformersEngine, "complete", counted)
-    return keys
-
-
-def settings(**changed):
-    made = {"benchmarks": ["micro_math"], "questions": 6, "samples": 2, "temperature": 0.7, "top_p": 0.95, "max_tokens": 40}
-    return {"eval": {**made, "batch_size": 5, "seed": 0, **changed}}
-
-
-def evaluate(work, **changed):
-    work.mkdir(exist_ok=True)
-    facts = harness.evaluate(settings(**changed), Verifier(), MODEL, work, "test")
-    return pq.read_table(work / "samples.parquet"), facts
 
 
 def test_command_end_to_end(tmp_path, capsys, generated):
@@ -121,24 +85,6 @@ def test_killed_and_run_again_gives_the_same_records(tmp_path, capsys, generated
     assert pq.read_table(killed / "samples.parquet").equals(pq.read_table(whole / "samples.parquet"))
 
 
-def test_an_engine_that_dies_and_parts_that_do_not_fit(tmp_path, monkeypatch, generated):
-    """A part is used only if it is readable and of the same questions and prompts."""
-    write = harness._write
-    monkeypatch.setattr(harness, "_write", lambda table, path: write(table, path) if "00002" not in path.name else 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        evaluate(tmp_path / "a")
-    monkeypatch.setattr(harness, "_write", write)
-    first, second = sorted((tmp_path / "a" / RESUME).glob("*.parquet"))
-    second.write_bytes(first.read_bytes()[:100])
-    generated.clear()
-    records, facts = evaluate(tmp_path / "a")
-    assert len(generated) == 12 - 5 and facts["samples"] == 12
-    assert records.equals(evaluate(tmp_path / "b")[0])
-    shutil.copy(first, second)  # readable, but of other samples
-    generated.clear()
-    assert evaluate(tmp_path / "a")[0].equals(records) and len(generated) == 5
-
-
 def test_samples_do_not_depend_on_what_else_is_asked(tmp_path):
     few, _ = evaluate(tmp_path / "few", questions=3, samples=1, batch_size=2)
     more, _ = evaluate(tmp_path / "more", questions=6, samples=3, batch_size=256)
@@ -194,29 +140,6 @@ def test_sweeps_at_paper_scale_sample_as_the_named_settings_say(experiment, samp
         assert settings["samples"] == 1
 
 
-def test_an_engine_that_dies_is_one_line_and_the_same_line_goes_on(tmp_path, monkeypatch, capsys, generated):
-    line = [*SMALL, "benchmark=micro_math", "batch_size=5", f"out={tmp_path}"]
-    complete = engines.TransformersEngine.complete
-
-    def dies(self, prompts, names, **settings):
-        if len(generated) >= 5:
-            raise RuntimeError("CUDA error: an illegal memory access\nmore lines")
-        return complete(self, prompts, names, **settings)
-
-    monkeypatch.setattr(engines.TransformersEngine, "complete", dies)
-    assert main(line) == 1
-    captured = capsys.readouterr()
-    assert (
-        not captured.out
-        and captured.err.count("\n") == 1
-        and "RuntimeError: CUDA error: an illegal memory access); finished" in captured.err
-    )
-    assert "Traceback" in (tmp_path / "error.log").read_text() and not (tmp_path / "samples.parquet").exists()
-    monkeypatch.setattr(engines.TransformersEngine, "complete", complete)
-    assert main(line) == 0 and len(generated) == len(set(generated)) == 12
-    assert not (tmp_path / "error.log").exists()
-
-
 def test_progress_counts_the_questions_there_are(tmp_path, monkeypatch):
     bars = []
 
@@ -267,91 +190,6 @@ def test_shuffled_options_are_recorded(tmp_path):
     order, gold = records["order"][0].as_py(), records["gold"][0].as_py()
     assert sorted(order.split(",")) == list("0123") and order.split(",").index("0") == "ABCD".index(gold)
     assert facts["prompts"]["gpqa_diamond"]["style"] == "simple_evals"
-
-
-def test_stop_strings_cut_text_and_tokens(tokenizer):
-    def ids(text):
-        return tokenizer.encode(text, add_special_tokens=False)
-
-    full = "x 3 so \\boxed{ 5 } wait recheck wait"
-    found = engines.cut(tokenizer, ids(full), ("wait", "recheck"))
-    assert (found.text, found.finish) == (full.split("wait", maxsplit=1)[0], "stop") and found.tokens == ids(full)[
-        : ids(full).index(ids("wait")[0]) + 1
-    ]
-    assert engines.cut(tokenizer, ids(full), ()) == engines.Completion(ids(full), full, "length")
-    ended = engines.cut(tokenizer, [*ids("5"), tokenizer.eos_token_id], ("wait",))
-    assert (ended.text, ended.finish, len(ended.tokens)) == ("5", "stop", 2)
-    special = engines.cut(tokenizer, [*ids("5"), *ids("<|user|>"), *ids("6 wait")], ("<|user|>", "wait"))
-    assert (special.text, special.finish, len(special.tokens)) == ("5", "stop", 2)
-    assert engines.cut(tokenizer, [], ("wait",)) == engines.Completion([], "", "length")
-
-
-def test_stop_strings_in_the_records(tmp_path, monkeypatch):
-    before, _ = evaluate(tmp_path / "a")
-    monkeypatch.setitem(FORMATS, "plain", Format(FORMATS["plain"].text, ("\\boxed{",)))
-    after, facts = evaluate(tmp_path / "b")
-    assert facts["prompts"]["micro_math"]["stop"] == ["\\boxed{"]
-    for old, new in zip(before["response"].to_pylist(), after.to_pylist(), strict=True):
-        assert new["response"] == old.split("\\boxed{", maxsplit=1)[0]
-        if "\\boxed{" in old:
-            assert new["finish_reason"] == "stop"
-
-
-def test_context_window(tmp_path, capsys, generated):
-    assert main([*SMALL[:3], "max_tokens=315", "benchmark=micro_math", f"out={tmp_path}"]) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1 and "has 320 tokens" in said and "max_tokens=315, together 326" in said and "at most 309" in said
-    assert not generated
-    assert main([*SMALL[:3], "max_tokens=309", "benchmark=micro_math", f"out={tmp_path}"]) == 0  # the mended line, the same folder
-    config = json.loads((MODEL / "config.json").read_text())
-    stretched = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 320, "rope_theta": 10000.0}
-    (tmp_path / "config.json").write_text(json.dumps({**config, "rope_parameters": stretched}))
-    assert harness.context_window(tmp_path) == 1280
-
-
-def test_vllm_gets_a_seed_a_sample_and_the_stop_strings(tmp_path, monkeypatch, tokenizer):
-    """Against a stand-in with vLLM's interface; the real one needs a GPU."""
-    asked = {}
-
-    class LLM:
-        def __init__(self, **given):
-            asked["model"] = given
-
-        def generate(self, prompts, params, use_tqdm):
-            asked["prompts"], asked["params"] = prompts, params
-            outputs = [([7, tokenizer.eos_token_id], "stop"), ([7, 8], "length")]
-            return [types.SimpleNamespace(outputs=[types.SimpleNamespace(token_ids=t, finish_reason=f)]) for t, f in outputs]
-
-    fake = types.SimpleNamespace(LLM=LLM, SamplingParams=lambda **given: given)
-    monkeypatch.setitem(sys.modules, "vllm", fake)
-    engine = engines.make("vllm", MODEL, tokenizer, 51)
-    assert asked["model"]["max_model_len"] == 51 and asked["model"]["generation_config"] == "vllm"
-    assert asked["model"]["dtype"] == ("bfloat16" if device_name() == "cuda" else "float32")  # that of the other engine
-    found = engine.complete([[1, 2], [3]], ["a", "b"], max_tokens=9, temperature=0.7, top_p=0.9, stop=("<|user|>", "\nProblem:"))
-    assert [f.finish for f in found] == ["stop", "length"] and [f.tokens for f in found] == [[7, tokenizer.eos_token_id], [7, 8]]
-    assert asked["prompts"] == [{"prompt_token_ids": [1, 2]}, {"prompt_token_ids": [3]}]
-    assert [p["seed"] for p in asked["params"]] == [engines.number("a"), engines.number("b")] and engines.number("a") != engines.number("b")
-    assert asked["params"][0]["stop"] == ["\nProblem:"] and asked["params"][0]["stop_token_ids"] == tokenizer.convert_tokens_to_ids(
-        ["<|user|>"]
-    )
-    monkeypatch.setitem(sys.modules, "vllm", None)  # makes the import fail
-    with pytest.raises(ConfigError, match=r"engine=vllm: vLLM cannot be imported .* pip install 'vllm"):
-        engines.make("vllm", MODEL, tokenizer, 51)
-
-
-@pytest.mark.timeout(900)  # a first start compiles
-def test_the_real_vllm_answers_as_transformers(tmp_path):
-    """Greedy, the same records: texts, tokens, finish reasons, verdicts. Where vLLM is installed."""
-    pytest.importorskip("vllm", reason="vllm is not installed")
-    model = tmp_path / "wide"
-    widen(MODEL, model)
-    made = {}
-    for engine in ("transformers", "vllm"):
-        (work := tmp_path / engine).mkdir()
-        asked = settings(questions=24, engine=engine, batch_size=16, benchmarks=["micro_math", "micro_gpqa"], temperature=0.0, samples=1)
-        harness.evaluate(asked, Verifier(), model, work, engine)
-        made[engine] = pq.read_table(work / "samples.parquet")
-    assert made["vllm"].equals(made["transformers"])
 
 
 @pytest.mark.timeout(120)  # a grader that is not linear in the response would need hours
