@@ -156,7 +156,7 @@ def measure(cell: PlannedCell) -> Speeds:
         step=step,
         token=token,
         base_length=sum(map(len, free)) / ROWS if trained else None,
-        sorted_training=_train(model, sorted(rows("long"), key=len), 32),
+        sorted_training=_train(model, sorted(rows("long"), key=len), 16),
         padded_training=_train(model, rows(style if style != "judge" else "short"), min(ROWS, config["sft"].get("batch_size") or ROWS)),
         startup=startup,
         threads=config["threads"],

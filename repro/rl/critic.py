@@ -14,10 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from repro.rl import spread
+from repro.rl import rows, spread
 
 NAME = "critic"  # in a checkpoint
-ROWS = 32  # completions in one forward pass
 
 
 class Critic(nn.Module):
@@ -100,21 +99,15 @@ class CriticTrainer:
             scheduler_specific_kwargs={"min_lr_rate": settings["min_learning_rate"]},
         )
 
-    def values(self, input_ids: Tensor, attention_mask: Tensor, mask: Tensor, rows: int = ROWS) -> Tensor:
-        """Values of the states before the tokens of ``mask``, float32 ``[batch, time]``, 0 on padding.
-
-        Completions of similar length share a forward pass of at most ``rows`` rows, since most of a padded batch is padding.
-        """
-        count, lengths = mask.shape[1], mask.sum(1)
-        order = lengths.argsort(descending=True, stable=True)
-        parts = []
-        for chosen in order.split(rows):
-            width = max(1, int(lengths[chosen].max()))
-            end = input_ids.shape[1] - count + width
+    def values(self, input_ids: Tensor, attention_mask: Tensor, mask: Tensor, size: int = rows.ROWS) -> Tensor:
+        """Values of the states before the tokens of ``mask``, float32 ``[batch, time]``, 0 on padding; ``size`` rows a forward pass."""
+        found, chosen = [], []
+        for part in rows.parts(input_ids, attention_mask, mask.shape[1], size):
             with self.accelerator.autocast():
-                found = self.critic(input_ids[chosen, :end], attention_mask[chosen, :end], width)
-            parts.append(torch.nn.functional.pad(found.squeeze(-1).float(), (0, count - width)))
-        return torch.cat(parts)[order.argsort()] * mask
+                values = self.critic(part.ids, part.attention, part.kept)
+            found.append(part.spread(values.squeeze(-1).float()))
+            chosen.append(part.chosen)
+        return rows.join(found, chosen)
 
     def learn(self, values: Tensor, old_values: Tensor, returns: Tensor, mask: Tensor, accumulation: int = 1) -> dict[str, float]:
         """Backward pass from ``values``, and an optimizer step where the policy makes one. Returns loss and gradient norm."""

@@ -22,7 +22,7 @@ from repro.rl.budget import Budget
 from repro.servers import URL
 from repro.tracking import open_tracker
 
-VERSION = 3  # of the stage; raise it when a change here makes other checkpoints
+VERSION = 4  # of the stage; raise it when a change here makes other checkpoints
 SHOWN = {"accuracy": "acc", "length/mean": "tokens", "truncated": "trunc", "reward": "reward"}
 
 

@@ -15,14 +15,13 @@ from typing import Any
 import torch
 from accelerate.utils import gather_object
 from torch import Tensor
-from torch.nn.functional import pad
 from trl import GRPOTrainer
 from trl.trainer import grpo_trainer
 
 from repro.models import sampler
-from repro.rl import returns, spread
+from repro.rl import returns, rows, spread
 from repro.rl.budget import Budget
-from repro.rl.critic import ROWS, CriticTrainer
+from repro.rl.critic import CriticTrainer
 from repro.rl.metrics import facts, join, measure
 from repro.rl.scoring import Scorer, stack_streams
 
@@ -130,21 +129,17 @@ class StreamTrainer(GRPOTrainer):
             )
 
     def _get_per_token_logps_and_entropies(self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, **settings):
-        """TRL's, but completions of similar length share a forward pass, trimmed to the longest: most of a padded batch is padding."""
-        lengths = attention_mask[:, -logits_to_keep:].sum(1)
-        order = lengths.argsort(descending=True, stable=True)
-        logps, entropies, aux = [], [], []
-        for rows in order.split(min(ROWS, batch_size or ROWS)):
-            width = max(1, int(lengths[rows].max()))
-            end = input_ids.shape[1] - logits_to_keep + width
-            found = super()._get_per_token_logps_and_entropies(model, input_ids[rows, :end], attention_mask[rows, :end], width, **settings)
-            for part, value in zip((logps, entropies), found[:2], strict=True):
-                part.append(None if value is None else pad(value, (0, logits_to_keep - width)))
+        """TRL's, over the parts of ``repro.rl.rows``; 0 where there is no token."""
+        logps, entropies, aux, chosen = [], [], [], []
+        for part in rows.parts(input_ids, attention_mask, logits_to_keep, min(rows.ROWS, batch_size or rows.ROWS)):
+            found = super()._get_per_token_logps_and_entropies(model, part.ids, part.attention, part.kept, **settings)
+            for all_, value in zip((logps, entropies), found[:2], strict=True):
+                all_.append(None if value is None else part.spread(value))
             aux.append(found[2])
-        back = order.argsort()
-        joined = torch.cat(logps)[back]
+            chosen.append(part.chosen)
+        joined = rows.join(logps, chosen)
         self._logps = joined.detach()  # TRL keeps them to itself
-        return joined, None if entropies[0] is None else torch.cat(entropies)[back], None if aux[0] is None else torch.stack(aux).mean()
+        return joined, None if entropies[0] is None else rows.join(entropies, chosen), None if aux[0] is None else torch.stack(aux).mean()
 
     def _generate_and_score_completions(self, inputs):
         self._questions = [row["question_id"] for row in inputs]
@@ -182,6 +177,8 @@ class StreamTrainer(GRPOTrainer):
     def _kl_of_tokens(self, out: dict[str, Tensor], mask: Tensor) -> Tensor:
         """k1, log-ratio of policy and reference, ``[batch, time]``; logs both estimates."""
         old = out.get("old_per_token_logps")
+        if old is None and self.native:  # it samples with the trainer's weights and precision: equal up to rounding
+            old = out["sampling_per_token_logps"]
         if old is None:
             ids, attention = self._join(out, mask)
             chunk = self.args.per_device_train_batch_size
@@ -210,7 +207,7 @@ class StreamTrainer(GRPOTrainer):
             # pass is needed anyway.
             at_once = self.updates == 1 and self.args.gradient_accumulation_steps == 1
             with torch.set_grad_enabled(at_once):
-                graph = self.critic.values(ids, attention, mask, min(ROWS, self.args.per_device_train_batch_size))
+                graph = self.critic.values(ids, attention, mask, min(rows.ROWS, self.args.per_device_train_batch_size))
             values = graph.detach()
             if len(gammas) == 1:
                 advantages, target = returns.gae(streams[..., 0] * mask, values, gammas[0], signal.gae_lambda, mask)
