@@ -46,8 +46,9 @@ def parts(input_ids: Tensor, attention_mask: Tensor, count: int, rows: int = ROW
     columns = torch.arange(input_ids.shape[1], device=input_ids.device)
     for chosen in (prompt + completion).argsort(descending=True, stable=True).split(rows):
         starts, lengths = prompt[chosen, None], completion[chosen, None]
-        first, width = int(starts.min()), int((starts + lengths).max())
-        kept = max(1, width - first)
+        first = int(starts.min())
+        width = max(first + 1, int((starts + lengths).max()))  # a part of empty completions has a position too
+        kept = width - first
         source = (before - starts + columns[:width]).clamp(max=input_ids.shape[1] - 1)
         ids = input_ids[chosen].gather(1, source)
         where = (columns[:count] + starts - width + kept).clamp(0, kept - 1)

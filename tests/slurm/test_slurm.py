@@ -152,5 +152,6 @@ def test_code_edited_after_submission_does_not_reach_pending_cells_and_cancel_en
     wait_for("state/0.json", sweep)
     assert "3 cells cancelled" in command("cancel", cwd=tmp_path / "run").stdout
     until(lambda: not processes(str(sweep)), "no process of the cancelled sweep is left", 30)
+    command("wait", cwd=tmp_path / "run", check=False)  # Slurm keeps a job in its queue a little longer than the job's processes
     done = command("status", "--json", cwd=tmp_path / "run", check=False)
     assert done.returncode == 1 and {row["status"] for row in json.loads(done.stdout)} == {"cancelled"}
