@@ -131,6 +131,8 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.take:
         name, folder = arguments.take
+        if not (Path(folder) / "table.csv").is_file():
+            parser.error(f"{folder} has no table.csv: give the folder of a finished sweep, or of a finished cell (its seed=N folder)")
         RESULTS.mkdir(exist_ok=True)
         shutil.copy(Path(folder) / "table.csv", RESULTS / f"{name}.csv")
     update()
