@@ -123,6 +123,7 @@ def measure(cell: PlannedCell) -> Speeds:
     from repro.models import sampler
     from repro.models.load import encode_chat
     from repro.models.tokenizer import build_tokenizer
+    from repro.rl.rows import ROWS as PART
 
     config = cell.config
     torch.set_num_threads(config["threads"])
@@ -156,7 +157,7 @@ def measure(cell: PlannedCell) -> Speeds:
         step=step,
         token=token,
         base_length=sum(map(len, free)) / ROWS if trained else None,
-        sorted_training=_train(model, sorted(rows("long"), key=len), 16),
+        sorted_training=_train(model, sorted(rows("long"), key=len), PART),
         padded_training=_train(model, rows(style if style != "judge" else "short"), min(ROWS, config["sft"].get("batch_size") or ROWS)),
         startup=startup,
         threads=config["threads"],

@@ -127,7 +127,12 @@ def render(text: str) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--take", nargs=2, metavar=("NAME", "DIR"), help="copy DIR/table.csv to the results under NAME first")
+    parser.add_argument(
+        "--take",
+        nargs=2,
+        metavar=("NAME", "DIR"),
+        help="copy DIR/table.csv, of the cells of the last run there, to the results under NAME first",
+    )
     arguments = parser.parse_args()
     if arguments.take:
         name, folder = arguments.take

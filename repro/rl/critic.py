@@ -101,13 +101,10 @@ class CriticTrainer:
 
     def values(self, input_ids: Tensor, attention_mask: Tensor, mask: Tensor, size: int = rows.ROWS) -> Tensor:
         """Values of the states before the tokens of ``mask``, float32 ``[batch, time]``, 0 on padding; ``size`` rows a forward pass."""
-        found, chosen = [], []
-        for part in rows.parts(input_ids, attention_mask, mask.shape[1], size):
-            with self.accelerator.autocast():
-                values = self.critic(part.ids, part.attention, part.kept)
-            found.append(part.spread(values.squeeze(-1).float()))
-            chosen.append(part.chosen)
-        return rows.join(found, chosen)
+        cut = rows.parts(input_ids, attention_mask, mask.shape[1], size)
+        with self.accelerator.autocast():
+            found = [self.critic(part.ids, part.attention, part.kept) for part in cut]
+        return rows.join(cut, [values.squeeze(-1).float() for values in found])
 
     def learn(self, values: Tensor, old_values: Tensor, returns: Tensor, mask: Tensor, accumulation: int = 1) -> dict[str, float]:
         """Backward pass from ``values``, and an optimizer step where the policy makes one. Returns loss and gradient norm."""

@@ -7,7 +7,6 @@ its longest row. ``repro.rl.trainer`` and ``repro.rl.critic`` read policy, refer
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -18,43 +17,43 @@ ROWS = 16  # completions in one forward pass
 
 @dataclass(frozen=True)
 class Part:
-    """Some rows of a batch. ``chosen``: their numbers; ``ids``, ``attention``: ``[rows, width]``; ``kept``: the last positions of a row that
-    hold all its completion; ``where``: ``[rows, count]``, at which of them each token of the completion stands; ``real``: whether it is one."""
+    """Some rows of a batch. ``chosen``: their numbers; ``ids``: ``[rows, width]``; ``kept``: the last positions of a row that hold all its
+    completion; ``where``: ``[rows, count]``, at which of them each token of the completion stands; ``real``: whether it is one."""
 
     chosen: Tensor
     ids: Tensor
-    attention: Tensor
     kept: int
     where: Tensor
     real: Tensor
 
-    def spread(self, found: Tensor) -> Tensor:
-        """What was found at the ``kept`` positions, ``[rows, kept]``, by token of the completion ``[rows, count]``, 0 where there is none."""
-        return torch.where(self.real, found.gather(1, self.where), 0.0)
+    @property
+    def attention(self) -> Tensor:
+        """All ones: behind a row's end nothing is hidden, and nothing is read."""
+        return torch.ones_like(self.ids)
 
 
-def parts(input_ids: Tensor, attention_mask: Tensor, count: int, rows: int = ROWS) -> Iterator[Part]:
+def parts(input_ids: Tensor, attention_mask: Tensor, count: int, size: int = ROWS) -> list[Part]:
     """Cut a batch of prompts and completions.
 
     Args:
         input_ids, attention_mask: ``[batch, prompt + count]``, prompts padded on the left, completions on the right; a prompt is never empty.
         count: tokens of the longest completion.
-        rows: at most so many in a part.
+        size: rows of a part, at most.
     """
-    before = input_ids.shape[1] - count
+    before, cut = input_ids.shape[1] - count, []
     prompt, completion = attention_mask[:, :before].sum(1), attention_mask[:, before:].sum(1)
     columns = torch.arange(input_ids.shape[1], device=input_ids.device)
-    for chosen in (prompt + completion).argsort(descending=True, stable=True).split(rows):
+    for chosen in (prompt + completion).argsort(descending=True, stable=True).split(size):
         starts, lengths = prompt[chosen, None], completion[chosen, None]
         first = int(starts.min())
         width = max(first + 1, int((starts + lengths).max()))  # a part of empty completions has a position too
-        kept = width - first
         source = (before - starts + columns[:width]).clamp(max=input_ids.shape[1] - 1)
-        ids = input_ids[chosen].gather(1, source)
-        where = (columns[:count] + starts - width + kept).clamp(0, kept - 1)
-        yield Part(chosen, ids, torch.ones_like(ids), kept, where, columns[:count] < lengths)
+        where = (columns[:count] + starts - first).clamp(max=width - first - 1)
+        cut.append(Part(chosen, input_ids[chosen].gather(1, source), width - first, where, columns[:count] < lengths))
+    return cut
 
 
-def join(cut: list[Tensor], chosen: list[Tensor]) -> Tensor:
-    """The batch again, from what was found for each part."""
-    return torch.cat(cut)[torch.cat(chosen).argsort()]
+def join(cut: list[Part], found: list[Tensor]) -> Tensor:
+    """``[batch, count]``, by token of the completions and 0 where there is none, from what was found at the ``kept`` positions of each part."""
+    spread = [torch.where(part.real, values.gather(1, part.where), 0.0) for part, values in zip(cut, found, strict=True)]
+    return torch.cat(spread)[torch.cat([part.chosen for part in cut]).argsort()]

@@ -130,16 +130,13 @@ class StreamTrainer(GRPOTrainer):
 
     def _get_per_token_logps_and_entropies(self, model, input_ids, attention_mask, logits_to_keep, batch_size=None, **settings):
         """TRL's, over the parts of ``repro.rl.rows``; 0 where there is no token."""
-        logps, entropies, aux, chosen = [], [], [], []
-        for part in rows.parts(input_ids, attention_mask, logits_to_keep, min(rows.ROWS, batch_size or rows.ROWS)):
-            found = super()._get_per_token_logps_and_entropies(model, part.ids, part.attention, part.kept, **settings)
-            for all_, value in zip((logps, entropies), found[:2], strict=True):
-                all_.append(None if value is None else part.spread(value))
-            aux.append(found[2])
-            chosen.append(part.chosen)
-        joined = rows.join(logps, chosen)
+        plain = super()._get_per_token_logps_and_entropies
+        cut = rows.parts(input_ids, attention_mask, logits_to_keep, min(rows.ROWS, batch_size or rows.ROWS))
+        found = [plain(model, part.ids, part.attention, part.kept, **settings) for part in cut]
+        logps, entropies, aux = (None if values[0] is None else list(values) for values in zip(*found, strict=True))
+        joined = rows.join(cut, logps)
         self._logps = joined.detach()  # TRL keeps them to itself
-        return joined, None if entropies[0] is None else rows.join(entropies, chosen), None if aux[0] is None else torch.stack(aux).mean()
+        return joined, entropies and rows.join(cut, entropies), aux and torch.stack(aux).mean()
 
     def _generate_and_score_completions(self, inputs):
         self._questions = [row["question_id"] for row in inputs]

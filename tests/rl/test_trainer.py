@@ -10,6 +10,7 @@ from safetensors.torch import load_file
 
 from repro import interrupt
 from repro.rl import stage
+from repro.rl.trainer import StreamTrainer
 from tests.rl.small import REWARD, assert_same, assert_same_weights, train
 
 LOGGED = """
@@ -84,6 +85,24 @@ def test_what_a_step_logs(start, tmp_path) -> None:
     assert any(row["critic/explained_variance"] is not None for row in rows)
     samples = pq.read_table(tmp_path / "work" / "rollouts.parquet").to_pylist()
     assert {s["step"] for s in samples} == {1, 2, 3, 4} and all(s["response"] for s in samples)
+
+
+def test_the_kl_of_sampled_log_probabilities_is_that_of_a_forward_pass(start, tmp_path, monkeypatch) -> None:
+    seen, inner = [], StreamTrainer._kl_of_tokens
+
+    def both(self, out, mask):
+        assert self.native and "old_per_token_logps" not in out
+        sampled = inner(self, out, mask)
+        monkeypatch.setattr(self, "native", False)
+        seen.append((sampled, inner(self, out, mask)))
+        monkeypatch.setattr(self, "native", True)
+        return sampled
+
+    monkeypatch.setattr(StreamTrainer, "_kl_of_tokens", both)
+    train(start, tmp_path / "work", *REWARD, "rl=ppo", "rl.temperature=0.8", "rl.top_p=0.9")
+    assert len(seen) == 4 and float(seen[-1][0].abs().max()) > 1e-3  # by then the policy has left the reference
+    for sampled, forward in seen:
+        torch.testing.assert_close(sampled, forward, atol=1e-4, rtol=0)
 
 
 def test_a_warming_critic_leaves_the_policy_alone(start, tmp_path) -> None:

@@ -28,7 +28,7 @@ from repro.sweep import __main__ as main
 from repro.sweep.folder import SweepFolder
 from repro.sweep.status import Watch
 from tests.conftest import SHRINK, repro
-from tests.slurm.cluster import LAUNCHER, command, command_lines, kill_node, processes, queue, slurm, start_node, sweep_of
+from tests.slurm.cluster import LAUNCHER, command, command_lines, kill_node, processes, queue, slurm, start_node, sweep_of, until
 
 SEED, KILLS = int(os.environ.get("CHAOS_SEED", "0")), int(os.environ.get("CHAOS_KILLS", "200"))
 NODES = ("n1", "n2")
@@ -140,11 +140,10 @@ def test_random_kills_lose_nothing(cluster, tmp_path) -> None:
     assert names == {str(path.relative_to(calm / "outputs/store")) for path in finished(calm / "outputs/store")}
     assert not processes(str(wild)) and not queue()
     assert not list((wild / "outputs/store").glob("*/.*.lock")) and not list((wild / "outputs/store").glob("*/.*.work"))
-    nodes = lambda: slurm("sinfo", "-h", "-p", "debug", "-o", "%T %D").split()  # noqa: E731
-    limit = time.monotonic() + 120
-    while nodes() != ["idle", "2"] and time.monotonic() < limit:
-        time.sleep(5)
-    assert nodes() == ["idle", "2"], slurm("scontrol", "show", "nodes") + slurm("squeue", "--states=all")
+    try:
+        until(lambda: slurm("sinfo", "-h", "-p", "debug", "-o", "%T %D").split() == ["idle", "2"], "both nodes idle", 120)
+    except AssertionError as error:
+        raise AssertionError(slurm("scontrol", "show", "nodes") + slurm("squeue", "--states=all")) from error
 
 
 def repro_store(name: str, cwd: Path) -> str:
