@@ -8,6 +8,7 @@ processes or micro-batches there are. Run as part of a cell: ``python -m repro r
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,11 @@ class StreamTrainer(GRPOTrainer):
         self.native, self.critic_warmup, self.sample_keys = engine == "native", critic_warmup, sample_keys
         self.samples: list[dict[str, Any]] = []
         self._logps: Tensor | None = None
+        # On one CPU process the critic goes backward beside the policy, in a thread of its own: the two share nothing, and torch computes
+        # without Python's lock. Not with a budget, of which the critic's learning rate reads how much is used.
+        alone = self.accelerator.num_processes == 1 and self.accelerator.device.type == "cpu" and budget is None
+        self._beside = ThreadPoolExecutor(1) if alone else None
+        self._learning: Future[dict[str, float]] | None = None
         if self.native and not sampler.supported(self.accelerator.unwrap_model(self.model)):
             raise ValueError(f"rl.engine=native does not know {self.model.config.model_type}: choose rl.engine=transformers")
 
@@ -213,8 +219,11 @@ class StreamTrainer(GRPOTrainer):
             out["values"], out["returns"] = values, target
             self._log(critic__explained_variance=returns.explained_variance(target, values, mask, self._sum))
             if at_once:
-                with torch.enable_grad():
-                    self._log_critic(self.critic.learn(graph, values, target, mask))
+                if self._beside is None:
+                    with torch.enable_grad():
+                        self._log_critic(self.critic.learn(graph, values, target, mask))
+                else:
+                    self._learning = self._beside.submit(self.critic.learn, graph, values, target, mask)
         elif signal.baseline in ("grpo", "rloo"):
             size, first = self.num_generations, self.accelerator.process_index * len(total)
             start = self.accelerator.gather(total[:, 0].contiguous())  # a group may lie across processes
@@ -229,6 +238,13 @@ class StreamTrainer(GRPOTrainer):
         self._log(advantage__std=(moments[1] / moments[2] - (moments[0] / moments[2]) ** 2).clamp(min=0).sqrt())
         out["advantages"] = returns.whiten(advantages, mask, self._sum) if signal.whiten else advantages
         out["token_mask"] = mask
+
+    def training_step(self, *args, **settings):
+        loss = super().training_step(*args, **settings)
+        if self._learning is not None:
+            self._log_critic(self._learning.result())
+            self._learning = None
+        return loss
 
     def _compute_loss(self, model, inputs):
         beta = self.beta

@@ -47,6 +47,30 @@ def test_a_checkpoint_goes_on_as_if_nothing_had_happened(baseline: str, start, t
     assert_same_weights(tmp_path / "calm", tmp_path / "stopped", 0.0)
 
 
+def test_a_critic_that_learns_beside_the_policy_learns_the_same(start, tmp_path, monkeypatch) -> None:
+    settings = [*REWARD, "rl=ppo", "rl.kl=0.05"]
+    beside = train(start, tmp_path / "beside", *settings)
+    made = StreamTrainer.__init__
+
+    def in_turn(self, **settings) -> None:
+        made(self, **settings)
+        assert self._beside is not None
+        self._beside = None
+
+    monkeypatch.setattr(StreamTrainer, "__init__", in_turn)
+    assert_same(beside, train(start, tmp_path / "in turn", *settings), 0.0)
+    assert_same_weights(tmp_path / "beside", tmp_path / "in turn", 0.0)
+
+
+def test_a_failure_of_the_critic_ends_the_stage(start, tmp_path, monkeypatch) -> None:
+    def fail(*_) -> None:
+        raise RuntimeError("of the critic")
+
+    monkeypatch.setattr("repro.rl.critic.value_loss", fail)
+    with pytest.raises(RuntimeError, match="of the critic"):
+        train(start, tmp_path / "work", *REWARD, "rl=ppo")
+
+
 class Bandit:
     """A verifier for which an answer is right if its first word is one of seven: the optimum is to say one of them always."""
 
