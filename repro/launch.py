@@ -34,9 +34,7 @@ def process_count(config: dict[str, Any], stage: str) -> int:
     servers = needs["server_gpus"] if stage == "rl" else 0
     if needs[stage]["nodes"] > 1:
         return max(1, needs[stage]["nodes"] * needs[stage]["gpus"] - servers)
-    import torch
-
-    return max(1, torch.cuda.device_count() - servers)
+    return max(1, gpus() - servers)
 
 
 def training_nodes(config: dict[str, Any], stage: str) -> int:
@@ -95,15 +93,29 @@ def _spawn(stage: str, config: dict[str, Any], start: Path, work: Path, run_id: 
     return json.loads((folder / FACTS).read_text())
 
 
+def gpus() -> int:
+    """CUDA devices that this process sees."""
+    import torch
+
+    return torch.cuda.device_count()
+
+
 def launcher_command(stage: str, config: dict[str, Any], folder: Path, worker: list[str]) -> list[str]:
     """The command that starts all processes of a stage.
 
     Raises:
-        ConfigError: the stage wants nodes that this process has not been given, or its processes do not divide over them.
+        ConfigError: the stage wants nodes that this process has not been given, more processes than there are GPUs, or its processes do not
+            divide over the nodes.
     """
     count, nodes = process_count(config, stage), training_nodes(config, stage)
     if count % nodes:
         raise ConfigError(f"launch.processes={count} is not possible: it does not divide over resources.{stage}.nodes={nodes}")
+    cards = gpus()
+    if 0 < cards < count // nodes:  # each takes one; NCCL's own message is "invalid usage"
+        raise ConfigError(
+            f"launch.processes={count} is not possible: {count // nodes} processes on a node with {cards} GPU{'s' * (cards > 1)}; set it to at most "
+            f"{cards * nodes}, or hide the GPUs with CUDA_VISIBLE_DEVICES= to train on the CPU"
+        )
     given = int(os.environ.get("SLURM_JOB_NUM_NODES", "1"))
     if nodes > given:
         raise ConfigError(
@@ -124,11 +136,9 @@ def launcher_command(stage: str, config: dict[str, Any], folder: Path, worker: l
 
 def _launcher(config: dict[str, Any], count: int, folder: Path, meeting: dict[str, Any]) -> list[str]:
     """Arguments for Python that start the processes of one node; accelerate's settings go to a file in ``folder``."""
-    import torch
     import yaml
 
-    nodes = meeting.get("num_machines", 1)
-    gpu = torch.cuda.is_available()
+    nodes, gpu = meeting.get("num_machines", 1), gpus() > 0
     settings = {
         "compute_environment": "LOCAL_MACHINE",
         "num_processes": count,

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from transformers import TrainerCallback
 
 from repro import interrupt
@@ -31,8 +32,6 @@ log = logging.getLogger(__name__)
 
 def common_arguments(work: Path, section: dict[str, Any], seed: int, steps: int) -> dict[str, Any]:
     """Trainer arguments that SFT and RL share; every default that TRL changed between versions is written out."""
-    import torch
-
     gpu = torch.cuda.is_available()
     deepspeed = os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true"
     return {
@@ -226,6 +225,8 @@ class Metrics(TrainerCallback):
         self.clock = now
         if not state.is_world_process_zero:
             return
+        if args.device.type == "cuda":
+            row["gpu_gib"] = torch.cuda.max_memory_allocated() / 2**30
         samples = self.samples()
         if samples:
             with self.tables.open("a") as file:

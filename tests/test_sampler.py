@@ -44,13 +44,15 @@ LLAMA3 = {
 }
 
 
+@pytest.mark.parametrize("static", [False, True])
 @pytest.mark.parametrize(
     ("architecture", "kv_heads", "scaling"), [("llama", 4, None), ("llama", 2, None), ("qwen2", 2, None), ("llama", 1, LLAMA3)]
 )
-def test_log_probabilities_are_those_of_a_plain_forward_pass(architecture, kv_heads, scaling) -> None:
+def test_log_probabilities_are_those_of_a_plain_forward_pass(architecture, kv_heads, scaling, static) -> None:
     model = tiny(architecture, kv_heads, scaling)
     assert supported(model)
-    ids, logprobs = sample(model, PROMPTS, uniforms([str(i) for i in range(15)], 30), eos=1, max_tokens=30, temperature=0.8)
+    noise = uniforms([str(i) for i in range(15)], 30)
+    ids, logprobs = sample(model, PROMPTS, noise, eos=1, max_tokens=30, temperature=0.8, static=static)
     assert len({len(c) for c in ids}) > 3, "rows end at different steps, so the batch was compacted"
     for prompt, completion, found in zip(PROMPTS, ids, logprobs, strict=True):
         assert 1 not in completion[:-1] and len(completion) <= 30

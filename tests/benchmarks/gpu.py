@@ -9,6 +9,7 @@ weights are random and hardly ever say EOS, so that every rollout has the full l
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import tempfile
 import time
@@ -117,6 +118,10 @@ def measure(name: str, size: str, engine: str, steps: int) -> tuple[dict[str, fl
     from tests.benchmarks.training import cell
 
     shape, prompts, group, window, micro = SIZES[size]
+    if torch.cuda.is_available():
+        gc.collect()
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats()
     tokenizer, clock, plain = build_tokenizer(), Clock(), trainer.StreamTrainer
     config = cell(
         f"rl={name}", f"rl.engine={engine}", f"rl.steps={steps + 1}", "rl.save_steps=1000", f"rl.prompts_per_step={prompts}",
@@ -152,7 +157,10 @@ def main(arguments: list[str] | None = None) -> str:
     parser.add_argument("--size", choices=sorted(SIZES), default="full" if gpu else "small")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
-    found = {name: measure(name, options.size, options.engine, options.steps) for name in options.rl}
+    found = {}
+    for name in options.rl:
+        found[name] = parts, tokens, peak = measure(name, options.size, options.engine, options.steps)
+        print(name, {part: round(seconds, 2) for part, seconds in parts.items()}, f"{tokens:,.0f} tokens, {peak:.1f} GiB", flush=True)
     shape, prompts, group, window, _ = SIZES[options.size]
     lines = [f"| seconds a step | {' | '.join(found)} |", f"|---|{'---:|' * len(found)}"]
     lines += [f"| {part} | {' | '.join(f'{parts[part]:.2f}' for parts, _, _ in found.values())} |" for part in PARTS]

@@ -58,8 +58,9 @@ def test_steps_as_they_are_run_there(baseline: str, start, tmp_path) -> None:
     assert max(row["sampler/logp_difference"] for row in rows) < 0.05
 
 
-def test_native_log_probabilities_are_those_of_a_forward_pass(start) -> None:
-    model = load_model(start, training=True).eval()
+@pytest.mark.parametrize("kv_heads", [1, 2])
+def test_native_log_probabilities_are_those_of_a_forward_pass(kv_heads: int, tmp_path) -> None:
+    model = load_model(make_start(tmp_path / "start", num_key_value_heads=kv_heads), training=True).eval()
     prompts = [[5, 6, 7], [9], [3, 4, 5, 6, 7, 8, 9, 10]] * 4
     noise = sampler.uniforms([str(i) for i in range(len(prompts))], 30)
     for prompt, completion, found in zip(prompts, *sampler.sample(model, prompts, noise, eos=1, max_tokens=30), strict=True):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from transformers import AutoModelForCausalLM
 
 from repro import interrupt
 from repro.training import last_checkpoint
 from tests.rl.small import REWARD, assert_same, assert_same_weights, make_start, train
 
+pytestmark = pytest.mark.skipif(
+    torch.cuda.device_count() == 1, reason="two processes cannot share the one GPU: CUDA_VISIBLE_DEVICES= hides it"
+)
 # Groups of three, so that a group lies across the two processes.
 TEN = [*REWARD, "rl.prompts_per_step=2", "rl.group_size=3", "rl.steps=10", "rl.kl=0.05", "rl.save_steps=5"]
 TWO = "launch.processes=2"
