@@ -148,6 +148,7 @@ def footprint(
         sharding,
         gpus,
         tokens=work.longest * min(rl["micro_batch_size"] or share, share),
+        logits=0,
         critic=rl["baseline"] == "ppo",
         reference=rl["kl"] > 0 or rl["measure_kl"],
     )

@@ -83,12 +83,23 @@ def kv_cache(shape: Shape, tokens: float, *, bytes_each: int = 2) -> float:
 
 
 def training(
-    shape: Shape, sharding: str, gpus: int, *, tokens: float, checkpointing: bool = True, critic: bool = False, reference: bool = False
+    shape: Shape,
+    sharding: str,
+    gpus: int,
+    *,
+    tokens: float,
+    logits: float | None = None,
+    checkpointing: bool = True,
+    critic: bool = False,
+    reference: bool = False,
 ) -> dict[str, float]:
-    """Bytes by part on one GPU in a training step; ``tokens``: in one forward pass of one GPU. The critic is trained like the policy."""
+    """Bytes by part on one GPU in a training step; ``tokens``: in one forward pass of one GPU. The critic is trained like the policy.
+
+    logits: as for ``activations``; 0 in RL, where TRL makes log-probabilities a piece of the vocabulary at a time.
+    """
     spread = {"largest": shape.layer_parameters, "always": shape.embedding_parameters}
     parts = states(shape.parameters, sharding, gpus, **spread)
-    parts["activations"] = activations(shape, tokens, checkpointing=checkpointing)
+    parts["activations"] = activations(shape, tokens, checkpointing=checkpointing, logits=logits)
     if critic:
         parts["critic"] = sum(states(shape.critic_parameters, sharding, gpus, **spread).values())
         # Policy and critic go backward one after the other where there are several updates; the larger set of activations counts.

@@ -108,6 +108,19 @@ def test_impossible_assumptions(wrong):
         Assumptions(**wrong)
 
 
+@pytest.mark.parametrize(
+    ("window", "rows", "measured"),
+    [(4096, 4, 20.9), (256, 16, 19.1)],  # most that tensors held on an H200, GiB (tests/benchmarks/gpu.py; a cell of three steps)
+)
+def test_memory_is_what_a_gpu_held(window, rows, measured):
+    """PPO with a reference on Qwen2.5-0.5B's architecture, 64 completions of the whole window, sampled natively."""
+    line = ["model.path=Qwen/Qwen2.5-0.5B", "rl=ppo", "rl.prompts_per_step=8", "rl.group_size=8", f"rl.micro_batch_size={rows}"]
+    cell, stage = rl_stage(*line, f"rl.max_completion_length={window}")
+    work = of_stage(cell.config, stage, Lengths(prompt=15, completion=window))
+    found = gpus.cost(cell.config, stage, work, SHAPES["Qwen2.5-0.5B"], Assumptions(gpu="h200"))
+    assert found.peak / memory.GIB == pytest.approx(measured, rel=0.05)
+
+
 def test_seeds_of_the_textbook():
     assert detect.seeds_needed(0.5, 1.0) == 64 and detect.seeds_needed(1.0, 1.0) == 17  # Cohen 1988, table 2.4.1
     assert detect.seeds_needed(2.0, 2.0) == 17
