@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from repro import training
+from repro import checkpoints, training
 from repro.config import ConfigError
 from repro.data import judge, sets
 from repro.data.mixture import Mixture, listed
@@ -128,7 +128,7 @@ def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[
     model = load_model(start, training=True)  # now that every process has its device
     if sft["style"] == "judge":
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-    begin = training.start_step(work)
+    begin = checkpoints.start_step(work)
     main = main_process()
     with open_tracker(config if main else {**config, "tracking": {"name": "none"}}, run_id, "sft") as tracker:
         trainer = SFTTrainer(
@@ -137,7 +137,7 @@ def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[
             train_dataset=Dataset.from_dict(columns),
             processing_class=tokenizer,
         )
-        trainer.add_callback(training.Marker())
+        trainer.add_callback(checkpoints.Marker())
         if main:
             shown = {"loss": "loss", "mean_token_accuracy": "token acc"}
             trainer.add_callback(training.Metrics(work, f"sft {sft['name']}", tracker, shown, begin))

@@ -144,7 +144,7 @@ def test_kill_9_in_sft_and_rl_changes_nothing(tmp_path) -> None:
 def test_a_checkpoint_cut_by_a_kill_or_damaged_is_ignored(tmp_path) -> None:
     from types import SimpleNamespace
 
-    from repro.training import MARKER, Marker, last_checkpoint
+    from repro.checkpoints import MARKER, Marker, last_checkpoint
 
     trainer = tmp_path / ".resume" / "trainer"
     for step in (2, 4, 6):

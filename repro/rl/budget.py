@@ -19,8 +19,8 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from repro import training
 from repro.budget import amount_of
+from repro.checkpoints import last_checkpoint
 from repro.launch import main_process
 
 FILE = "budget.json"
@@ -35,7 +35,7 @@ class Budget(TrainerCallback):
     def __init__(self, settings: dict[str, Any], work: Path, updates: int) -> None:
         self.kind, self.amount, self.updates = settings["kind"], amount_of(settings), updates
         self.spent, self.clock = 0.0, time.perf_counter()
-        checkpoint = training.last_checkpoint(work)
+        checkpoint = last_checkpoint(work)
         if checkpoint is not None:
             self.spent = json.loads((checkpoint / FILE).read_text())["spent"]
 

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from repro import training
+from repro import checkpoints, training
 from repro.budget import limit
 from repro.config import LOSSES, ConfigError
 from repro.data.web import rl_data, train_items
@@ -118,7 +118,7 @@ def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[
     }
     made = arguments(config, work)
     updates = rl["epochs"] * rl["minibatches"]
-    begin = training.start_step(work, updates)
+    begin = checkpoints.start_step(work, updates)
     budget = None if config["budget"]["kind"] == "samples" else Budget(config["budget"], work, updates)
     main = main_process()
     with open_tracker(config if main else {**config, "tracking": {"name": "none"}}, run_id, "rl") as tracker:
@@ -162,7 +162,7 @@ def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[
         if budget:
             trainer.add_callback(budget)
         trainer.add_callback(training.KeepPolicies(trainer, tokenizer, work, 0 if budget else rl["eval_steps"], updates))
-        trainer.add_callback(training.Marker())
+        trainer.add_callback(checkpoints.Marker())
         if main:
             trainer.add_callback(training.Metrics(work, name, tracker, SHOWN, begin, updates, lambda: trainer.samples, budget))
         training.run(trainer, work, updates, budget)

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from repro.checkpoints import Marker
 from repro.claims import guards
 from repro.claims.arms import Arm
 from repro.config import ConfigError, plain
@@ -16,7 +17,6 @@ from repro.identity import arm_key
 from repro.plan.cells import expand
 from repro.plan.workload import Lengths, of_stage
 from repro.rl.budget import FILE, Budget
-from repro.training import Marker
 from repro.validate import validate
 from tests.conftest import SHRINK
 from tests.forked import forked

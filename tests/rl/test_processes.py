@@ -7,7 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from repro import interrupt
-from repro.training import last_checkpoint
+from repro.checkpoints import last_checkpoint
 from tests.rl.small import REWARD, assert_same, assert_same_weights, make_start, train
 
 pytestmark = pytest.mark.skipif(
