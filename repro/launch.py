@@ -54,12 +54,20 @@ def build(stage: str, config: dict[str, Any], start: Path, work: Path, run_id: s
     """Run ``repro.sft`` or ``repro.rl.stage`` (``stage``: sft, rl) on the model in ``start``; returns facts for the manifest.
 
     Raises:
-        ConfigError: what the stage refuses. RuntimeError: a process failed; its own output says why. Interrupted: asked to stop.
+        ConfigError: more processes than GPUs, or what the stage refuses. RuntimeError: a process failed; its own output says why. Interrupted: asked to stop.
     """
     from repro.servers import serving
 
+    count, nodes = process_count(config, stage), training_nodes(config, stage)
+    config = {**config, "launch": {**config["launch"], "processes": count}}  # counted before the server's GPUs are out of sight
+    cards = gpus() - (config["resources"]["server_gpus"] if stage == "rl" and config["resources"]["rl"]["nodes"] == 1 else 0)
+    if gpus() and count > max(1, cards) * nodes:  # each takes one; NCCL's own message is "invalid usage"
+        raise ConfigError(
+            f"launch.processes={count} is not possible: {cards} GPU{'s' * (cards != 1)} a node are left for training; set it to at most "
+            f"{max(1, cards) * nodes}, or hide the GPUs with CUDA_VISIBLE_DEVICES= to train on the CPU"
+        )
     with serving(stage, config, start) as watch:
-        if process_count(config, stage) == 1:
+        if count == 1:
             return run(stage, config, start, work, run_id)
         return _spawn(stage, config, start, work, run_id, watch)
 
@@ -94,28 +102,21 @@ def _spawn(stage: str, config: dict[str, Any], start: Path, work: Path, run_id: 
 
 
 def gpus() -> int:
-    """CUDA devices that this process sees."""
+    """CUDA devices that this process can use."""
     import torch
 
-    return torch.cuda.device_count()
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0
 
 
 def launcher_command(stage: str, config: dict[str, Any], folder: Path, worker: list[str]) -> list[str]:
     """The command that starts all processes of a stage.
 
     Raises:
-        ConfigError: the stage wants nodes that this process has not been given, more processes than there are GPUs, or its processes do not
-            divide over the nodes.
+        ConfigError: the stage wants nodes that this process has not been given, or its processes do not divide over them.
     """
     count, nodes = process_count(config, stage), training_nodes(config, stage)
     if count % nodes:
         raise ConfigError(f"launch.processes={count} is not possible: it does not divide over resources.{stage}.nodes={nodes}")
-    cards = gpus()
-    if 0 < cards < count // nodes:  # each takes one; NCCL's own message is "invalid usage"
-        raise ConfigError(
-            f"launch.processes={count} is not possible: {count // nodes} processes on a node with {cards} GPU{'s' * (cards > 1)}; set it to at most "
-            f"{cards * nodes}, or hide the GPUs with CUDA_VISIBLE_DEVICES= to train on the CPU"
-        )
     given = int(os.environ.get("SLURM_JOB_NUM_NODES", "1"))
     if nodes > given:
         raise ConfigError(

@@ -124,6 +124,7 @@ def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[
         dataset_kwargs={"skip_prepare_dataset": True},
         loss_type="nll",
     )
+    training.one_gpu(arguments)
     training.admit_fsdp()
     model = load_model(start, training=True)  # now that every process has its device
     if sft["style"] == "judge":

@@ -63,6 +63,14 @@ def common_arguments(work: Path, section: dict[str, Any], seed: int, steps: int)
     }
 
 
+def one_gpu(arguments) -> None:
+    """One process, one GPU; to be called between the trainer's arguments and the trainer.
+
+    A process that sees several would otherwise put the model on all of them (``DataParallel``) and take as many times the batch.
+    """
+    arguments._n_gpu = min(1, arguments.n_gpu)
+
+
 def admit_fsdp() -> None:
     """Let FSDP run on a CPU; to be called between the trainer's arguments and the trainer.
 
@@ -143,6 +151,8 @@ class Metrics(TrainerCallback):
         else:
             self.bar = Progress(state.max_steps // self.updates, self.name, initial=self.start)
         self.clock = time.perf_counter()
+        if args.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()
 
     def on_log(self, args, state, control, logs=None, **_: Any) -> None:
         row = {k: v for k, v in (logs or {}).items() if isinstance(v, (int, float)) and math.isfinite(v)}

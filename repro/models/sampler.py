@@ -81,7 +81,7 @@ def _rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tens
 def _forward(w: _Weights, tokens, positions, keys, values, columns, mask) -> torch.Tensor:
     """Logits float32 ``[rows, vocabulary]`` after the last of ``tokens [rows, new]``.
 
-    ``columns``: of the caches, where the new keys and values go; a slice, or a tensor of one number. ``mask [..., length]``: what is seen of
+    ``columns``: of the caches, where the new keys and values go; a slice, or for one new token a tensor of one number. ``mask [..., length]``: what is seen of
     the first ``length`` columns.
     """
     rows, new = tokens.shape
@@ -98,7 +98,7 @@ def _forward(w: _Weights, tokens, positions, keys, values, columns, mask) -> tor
                 cache[:, :, columns] = found
             else:
                 cache.index_copy_(2, columns, found.to(cache.dtype))
-        grouped = new == 1 and w.kv_heads != w.heads
+        grouped = not isinstance(columns, slice) and w.kv_heads != w.heads
         if grouped:  # heads that share keys, as positions: nothing is repeated, and the kernels that take a mask on a GPU take this
             q = q.view(rows, w.kv_heads, -1, w.size)
         attended = F.scaled_dot_product_attention(
@@ -129,9 +129,9 @@ class _Decoder:
         self.tokens, self.column = torch.zeros(len(real), dtype=torch.long, device=device), torch.zeros(1, dtype=torch.long, device=device)
         self.columns, self.graph = torch.arange(real.shape[1], device=device), None
         if device.type == "cuda":
+            self.column.fill_(column)  # what this writes the first step writes again
             stream = torch.cuda.Stream()
             stream.wait_stream(torch.cuda.current_stream())
-            self.column.fill_(column)  # what this writes the first step writes again
             with torch.cuda.stream(stream):  # libraries allocate at their first call, which must not be captured
                 self._step()
             torch.cuda.current_stream().wait_stream(stream)

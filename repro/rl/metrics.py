@@ -19,7 +19,7 @@ advantage/std        over tokens, before whitening
 sampler/logp_difference, sampler/logp_difference_max      |sampler's - trainer's log-probability| of the sampled tokens
 loss, grad_norm, entropy, learning_rate, clip_ratio/*     by TRL, mean over the step's updates
 step_time, tokens_per_second                              wall clock
-gpu_gib              most that tensors have held of the first process's GPU so far, GiB; on a GPU
+gpu_gib              most that tensors have held of the first process's GPU since the stage (or its resumed part) began, GiB; on a GPU
 """
 
 from __future__ import annotations

@@ -82,6 +82,7 @@ def arguments(config: dict[str, Any], work: Path):
         remove_unused_columns=False,
     )
     made.num_generations = rl["group_size"]
+    training.one_gpu(made)
     training.admit_fsdp()
     return made
 

@@ -8,6 +8,7 @@ processes or micro-batches there are. Run as part of a cell: ``python -m repro r
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -242,8 +243,10 @@ class StreamTrainer(GRPOTrainer):
     def training_step(self, *args, **settings):
         loss = super().training_step(*args, **settings)
         if self._learning is not None:
+            since = time.perf_counter()
             self._log_critic(self._learning.result())
             self._learning = None
+            self._metrics["train"]["step_time"][-1] += time.perf_counter() - since  # TRL looked at the clock before
         return loss
 
     def _compute_loss(self, model, inputs):

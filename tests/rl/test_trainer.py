@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -61,6 +63,15 @@ def test_a_critic_that_learns_beside_the_policy_learns_the_same(start, tmp_path,
     monkeypatch.setattr(StreamTrainer, "__init__", in_turn)
     assert_same(beside, train(start, tmp_path / "in turn", *settings), 0.0)
     assert_same_weights(tmp_path / "beside", tmp_path / "in turn", 0.0)
+
+
+def test_the_time_of_a_step_includes_the_critic(start, tmp_path, monkeypatch) -> None:
+    from repro.rl import critic
+
+    loss = critic.value_loss
+    monkeypatch.setattr(critic, "value_loss", lambda *settings: time.sleep(0.5) or loss(*settings))
+    rows = train(start, tmp_path / "work", *REWARD, "rl=ppo")
+    assert min(row["step_time"] for row in rows) >= 0.5
 
 
 def test_a_failure_of_the_critic_ends_the_stage(start, tmp_path, monkeypatch) -> None:
