@@ -53,3 +53,12 @@ def test_figure_index_has_not_drifted() -> None:
 
     assert {entry["experiment"] for entry in index.entries() if "experiment" in entry} == {p.stem for p in index.EXPERIMENTS.glob("*.yaml")}
     assert (index.RESULTS / "index.md").read_text() == index.markdown(), "run `python -m repro.report.readme`"
+
+
+def test_what_is_taken_names_no_folder_of_a_machine(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(readme, "RESULTS", tmp_path)
+    (tmp_path / "run").mkdir()
+    line = "python -m repro hydra.mode=RUN seed=0"
+    (tmp_path / "run" / "table.csv").write_text(f"arm,command,manifest\na,{line} paths.outputs=/mnt/x rl=ppo paths.store=/y,cell.json\n")
+    readme.take("run", tmp_path / "run")
+    assert (tmp_path / "run.csv").read_text() == f"arm,command,manifest\na,{line} rl=ppo,cell.json\n"

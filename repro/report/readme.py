@@ -11,7 +11,6 @@ import argparse
 import csv
 import json
 import re
-import shutil
 from pathlib import Path
 
 RESULTS = Path(__file__).parent / "results"
@@ -139,8 +138,14 @@ def main() -> None:
         if not (Path(folder) / "table.csv").is_file():
             parser.error(f"{folder} has no table.csv: give the folder of a finished sweep, or of a finished cell (its seed=N folder)")
         RESULTS.mkdir(exist_ok=True)
-        shutil.copy(Path(folder) / "table.csv", RESULTS / f"{name}.csv")
+        take(name, Path(folder))
     update()
+
+
+def take(name: str, folder: Path) -> None:
+    """Copy ``folder/table.csv`` to the results. Where its commands wrote to (``paths.outputs=...``) belongs to one machine and is left out."""
+    text = (folder / "table.csv").read_text(encoding="utf-8")
+    (RESULTS / f"{name}.csv").write_text(re.sub(r" paths\.\w+=[^\s,;\"]+", "", text), encoding="utf-8")
 
 
 def update() -> None:
