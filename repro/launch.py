@@ -54,7 +54,8 @@ def build(stage: str, config: dict[str, Any], start: Path, work: Path, run_id: s
     """Run ``repro.sft`` or ``repro.rl.stage`` (``stage``: sft, rl) on the model in ``start``; returns facts for the manifest.
 
     Raises:
-        ConfigError: more processes than GPUs, or what the stage refuses. RuntimeError: a process failed; its own output says why. Interrupted: asked to stop.
+        ConfigError: more processes than GPUs, or what the stage refuses. RuntimeError: a process failed; its own output says why.
+        Interrupted: asked to stop.
     """
     from repro.servers import serving
 

@@ -125,6 +125,10 @@ def test_generate_falls_back_for_other_architectures() -> None:
         GPT2Config(vocab_size=40, n_embd=16, n_layer=1, n_head=2, n_positions=64, eos_token_id=1, bos_token_id=1)
     ).eval()
     assert not supported(other)
+    for name in ("attention_bias", "mlp_bias"):  # which its joined weights leave out
+        biased = tiny("llama")
+        setattr(biased.config, name, True)
+        assert not supported(biased)
     for model in (other, tiny("llama")):
         arguments = {"max_tokens": 6, "temperature": 1.0, "top_p": 1.0, "batch_size": 4}
         ids = generate(model, Tokenizer, PROMPTS, keys=[str(i) for i in range(15)], **arguments)

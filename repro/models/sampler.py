@@ -81,8 +81,8 @@ def _rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tens
 def _forward(w: _Weights, tokens, positions, keys, values, columns, mask) -> torch.Tensor:
     """Logits float32 ``[rows, vocabulary]`` after the last of ``tokens [rows, new]``.
 
-    ``columns``: of the caches, where the new keys and values go; a slice, or for one new token a tensor of one number. ``mask [..., length]``: what is seen of
-    the first ``length`` columns.
+    ``columns``: of the caches, where the new keys and values go; a slice, or for one new token a tensor of one number.
+    ``mask [..., length]``: what is seen of the first ``length`` columns.
     """
     rows, new = tokens.shape
     x = F.embedding(tokens, w.embed)

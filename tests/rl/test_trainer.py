@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import numpy as np
@@ -12,6 +13,7 @@ from safetensors.torch import load_file
 
 from repro import interrupt
 from repro.rl import stage
+from repro.rl.critic import CriticTrainer
 from repro.rl.trainer import StreamTrainer
 from tests.rl.small import REWARD, assert_same, assert_same_weights, train
 
@@ -51,17 +53,21 @@ def test_a_checkpoint_goes_on_as_if_nothing_had_happened(baseline: str, start, t
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="on a GPU it learns in turn")
 def test_a_critic_that_learns_beside_the_policy_learns_the_same(start, tmp_path, monkeypatch) -> None:
-    settings = [*REWARD, "rl=ppo", "rl.kl=0.05"]
-    beside = train(start, tmp_path / "beside", *settings)
-    made = StreamTrainer.__init__
+    settings, made, learn, in_main = [*REWARD, "rl=ppo", "rl.kl=0.05"], StreamTrainer.__init__, CriticTrainer.learn, []
 
     def in_turn(self, **settings) -> None:
         made(self, **settings)
-        assert self._beside is not None
         self._beside = None
 
+    def where(self, *settings) -> dict[str, float]:
+        in_main.append(threading.current_thread() is threading.main_thread())
+        return learn(self, *settings)
+
+    monkeypatch.setattr(CriticTrainer, "learn", where)
+    beside = train(start, tmp_path / "beside", *settings)
     monkeypatch.setattr(StreamTrainer, "__init__", in_turn)
     assert_same(beside, train(start, tmp_path / "in turn", *settings), 0.0)
+    assert in_main == [False] * 4 + [True] * 4
     assert_same_weights(tmp_path / "beside", tmp_path / "in turn", 0.0)
 
 
