@@ -117,8 +117,9 @@ def _forward(w: _Weights, tokens, positions, keys, values, columns, mask) -> tor
 class _Decoder:
     """Logits after one more token of every row: ``decoder(tokens [rows], column)``.
 
-    column: of the first step. static: every step has the same shapes and reads its inputs from the same memory. On a GPU it is then captured once and replayed: at these
-    sizes the GPU would wait for Python to launch some hundred kernels a token. Attention reads the whole caches, which must hold numbers.
+    column: of the first step. static: every step has the same shapes and reads its inputs from the same memory. On a GPU it is then captured
+    once and replayed: at these sizes the GPU would wait for Python to launch some hundred kernels a token. Attention reads the whole caches,
+    which must hold numbers.
     """
 
     def __init__(self, w: _Weights, keys, values, real, padding, column: int, static: bool) -> None:
