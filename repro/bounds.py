@@ -61,8 +61,8 @@ def share() -> Any:
     return _key(Bound(0, 1, "share"), MISSING)
 
 
-def below_one() -> Any:
-    return _key(Bound(0, 1, open_high=True), MISSING)
+def below_one(default: Any = MISSING) -> Any:
+    return _key(Bound(0, 1, open_high=True), default)
 
 
 def seed() -> Any:

@@ -21,6 +21,7 @@ from repro.schema import (
     LaunchConfig,
     ModelConfig,
     PathsConfig,
+    PeftConfig,
     ResourcesConfig,
     RewardConfig,
     RLConfig,
@@ -50,6 +51,7 @@ class Config:
     data: DataConfig = field(default_factory=DataConfig)
     sft: SFTConfig = field(default_factory=SFTConfig)
     rl: RLConfig = field(default_factory=RLConfig)
+    peft: PeftConfig = field(default_factory=PeftConfig)
     budget: BudgetConfig = field(default_factory=BudgetConfig)
     reward: RewardConfig = field(default_factory=RewardConfig)
     verifier: VerifierConfig = field(default_factory=VerifierConfig)
@@ -82,6 +84,29 @@ def own_chains(sft: Any) -> bool:
     """Whether SFT imitates the micro world's own teacher, as it always did in records from before there were others."""
     teacher = sft.get("teacher") or {}
     return not (sft.get("file") or teacher.get("path") or teacher.get("url"))
+
+
+def adapter_of(config: Any, stage: str) -> dict[str, Any] | None:
+    """Return the adapter settings that affect the results of a training stage.
+
+    Args:
+        config: of a cell; one recorded before there were adapters has no such group.
+        stage: ``sft`` or ``rl``.
+
+    Returns:
+        The settings, or None where the stage is off or trains all weights.
+    """
+    peft = config.get("peft") or {"name": "none"}
+    if peft["name"] == "none" or stage not in peft["stages"] or config[stage]["name"] == "none":
+        return None
+    unread = ("stages",) if stage == "sft" else ("stages", "dropout")
+    return {key: value for key, value in peft.items() if key not in unread}
+
+
+def adapters(config: Any, *stages: str) -> dict[str, dict[str, Any]]:
+    """Return the adapter settings of those of ``stages`` that train one, by stage."""
+    found = {stage: adapter_of(config, stage) for stage in stages}
+    return {stage: settings for stage, settings in found.items() if settings}
 
 
 def reward_terms(config: DictConfig) -> dict[str, Any]:

@@ -11,14 +11,14 @@ import json
 from typing import Any
 
 from repro import budget
-from repro.config import own_chains
+from repro.config import adapters, own_chains
 from repro.tracking import arm_name, searches
 
 READS = {  # what a row of the table at each stage depends on, the training seed apart; an arm is all of it
     "base": ("model", "eval", "threads"),
-    "sft": ("model", "data", "sft", "eval", "threads", "launch"),
+    "sft": ("model", "data", "sft", "peft", "eval", "threads", "launch"),
     "traces": ("traces",),
-    "rl": ("scale", "model", "data", "sft", "rl", "reward", "verifier", "eval", "threads", "launch"),
+    "rl": ("scale", "model", "data", "sft", "rl", "peft", "reward", "verifier", "eval", "threads", "launch"),
 }
 SERVING = ("url", "api_key_env", "timeout", "retries", "concurrency")  # where a teacher is asked and how fast: part of no key
 
@@ -30,11 +30,18 @@ def arm_key(config: dict[str, Any], stage: str | None = None) -> str:
     """
     stage = stage or ("traces" if searches(config) else "rl")
     config = {**config, "sft": told_apart(config["sft"]), "eval": decoding(config["eval"])}
-    read = {key: config[key] for key in READS[stage]}
+    read = {key: config[key] for key in READS[stage] if key != "peft"}
+    if used := adapters(config, *(kind for kind in ("sft", "rl") if kind in READS[stage])):
+        read["peft"] = used
     if stage == "rl" and config["rl"]["name"] != "none":
         read |= budget.read_by_key(config)
     text = json.dumps(read, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def section(config: dict[str, Any], name: str) -> Any:
+    """Return a group of a recorded configuration; records from before there were adapters have none."""
+    return config.get("peft", {"name": "none"}) if name == "peft" else config[name]
 
 
 def told_apart(sft: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-PACKAGES = ("torch", "transformers", "trl", "accelerate", "datasets", "hydra-core", "lm-eval", "math-verify", "vllm")
+PACKAGES = ("torch", "transformers", "trl", "accelerate", "peft", "datasets", "hydra-core", "lm-eval", "math-verify", "vllm")
 
 
 def _git(*arguments: str) -> str | None:

@@ -17,7 +17,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from repro import budget, interrupt, launch
-from repro.config import plain
+from repro.config import adapter_of, adapters, plain
 from repro.identity import arm_key, decoding, told_apart
 from repro.store import Built, Stage, Store, fingerprint
 from repro.tracking import arm_name, searches, track_evaluation
@@ -101,6 +101,11 @@ class Cell:
         """What the key of a stage must know of how many train it."""
         return {"processes": launch.process_count(self.config, stage), "launch": self.config["launch"]["name"]}
 
+    def adapter(self, stage: str) -> dict[str, Any]:
+        """Return what the key of a training stage must know of its adapter: nothing where all weights are trained."""
+        settings = adapter_of(self.config, stage)
+        return {"peft": settings} if settings else {}
+
     def sft(self, start: Path, start_key: str) -> tuple[Path, str]:
         from repro import sft
 
@@ -110,6 +115,7 @@ class Cell:
             "sft": told_apart(self.config["sft"]),
             **self.machine,
             **self.processes("sft"),
+            **self.adapter("sft"),
         }
         stage = Stage("sft", read, {"model": start_key, **inputs}, sft.VERSION)
         config = {**self.config, "sft_file": path}
@@ -130,8 +136,13 @@ class Cell:
             return None, {"judge": fingerprint(Path(path).expanduser())}
         if not needs_micro_judge(settings):
             return None, {}
-        # One judge for all arms and seeds: its own training seed is 0.
-        config = {**self.config, "seed": 0, "sft": {**self.config["sft"], "name": "judge", "style": "judge", "epochs": EPOCHS}}
+        # One judge for all arms and seeds: its own training seed is 0, and no adapter, since it learns new words.
+        config = {
+            **self.config,
+            "seed": 0,
+            "peft": {"name": "none"},
+            "sft": {**self.config["sft"], "name": "judge", "style": "judge", "epochs": EPOCHS},
+        }
         read = {**self.drawn, "seed": config["seed"], "sft": told_apart(config["sft"]), **self.machine, **self.processes("sft")}
         stage = Stage("sft", read, {"model": base_key}, sft.VERSION)
         built = self._note("judge", self.store.get_or_build(stage, lambda work: launch.build("sft", config, base, work, stage.key)))
@@ -141,7 +152,7 @@ class Cell:
         from repro.rl import stage as rl
         from repro.verifiers import VERSION
 
-        read = {**{k: self.config[k] for k in ("rl", "reward")}, **self.drawn, **self.machine, **self.processes("rl")}
+        read = {**{k: self.config[k] for k in ("rl", "reward")}, **self.drawn, **self.machine, **self.processes("rl"), **self.adapter("rl")}
         limited = budget.read_by_key(self.config)
         if limited:
             read |= {"rl": {key: value for key, value in self.config["rl"].items() if key not in RL_ENDS}, **limited}
@@ -190,6 +201,7 @@ class Cell:
         torch.set_num_threads(self.config["threads"])
         self.machine = machine(self.config["threads"])
         from repro.data.stage import contamination, identified
+        from repro.models.adapter import check
 
         start = time.monotonic()
         if searches(self.config):
@@ -200,6 +212,8 @@ class Cell:
         self.drawn = {"data": identified(self.config["data"]), "seed": self.config["seed"]}
         model, key = self.base()
         base, base_key = model, key
+        if self.config["model"]["path"] is not None and adapters(self.config, "sft", "rl"):
+            check(base, self.config["peft"]["target_modules"])
         self.evaluate("base", 0, model, key)
         if self.config["sft"]["name"] != "none":
             model, key = self.sft(model, key)

@@ -155,6 +155,19 @@ class RLConfig:
 
 
 @dataclass
+class PeftConfig:
+    """Adapters on a frozen base, in SFT and RL (``repro.models.adapter``). ``none`` reads no other key."""
+
+    name: str = MISSING  # none | lora
+    stages: list[str] | None = None  # of sft, rl
+    rank: int | None = whole(1, 65536, default=None)
+    alpha: float | None = positive(default=None)  # the layer adds alpha / rank times the product
+    dropout: float | None = below_one(default=None)  # of SFT
+    target_modules: Any = None  # all-linear | list of names of linear layers
+    base_dtype: str | None = None  # float32 | bfloat16: of the frozen base on a GPU
+
+
+@dataclass
 class BudgetConfig:
     """What every arm's RL gets alike. ``samples``: ``rl.steps`` rollout batches, as in the paper; nothing else here is read then."""
 

@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from repro import checkpoints, training
-from repro.config import ConfigError
+from repro.config import ConfigError, adapter_of
 from repro.data import judge, sets
 from repro.data.mixture import Mixture, listed
 from repro.data.teacher import messages
 from repro.data.web import Item, response, source_items, train_items
 from repro.data.world import item_rng
 from repro.launch import main_process
+from repro.models import adapter
 from repro.models.load import encode_chat, load_model, load_tokenizer
 from repro.tracking import open_tracker
 
@@ -126,7 +127,9 @@ def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[
     )
     training.one_gpu(arguments)
     training.admit_fsdp()
-    model = load_model(start, training=True)  # now that every process has its device
+    lora = adapter_of(config, "sft")
+    # Now that every process has its device.
+    model = load_model(start, training=True, half=bool(lora) and lora["base_dtype"] == "bfloat16")
     if sft["style"] == "judge":
         model.resize_token_embeddings(len(tokenizer), mean_resizing=False)
     begin = checkpoints.start_step(work)
@@ -134,6 +137,7 @@ def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[
     with open_tracker(config if main else {**config, "tracking": {"name": "none"}}, run_id, "sft") as tracker:
         trainer = SFTTrainer(
             model=model,
+            peft_config=adapter.lora(lora) if lora else None,
             args=arguments,
             train_dataset=Dataset.from_dict(columns),
             processing_class=tokenizer,
@@ -144,4 +148,5 @@ def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[
             trainer.add_callback(training.Metrics(work, f"sft {sft['name']}", tracker, shown, begin))
         training.run(trainer, work)
     training.finish(trainer, tokenizer, work)
+    facts["parameters"] = adapter.sizes(trainer.accelerator.unwrap_model(trainer.model))
     return {"tokens": sum(map(len, columns["input_ids"])) * sft["epochs"], "rows": rows, "steps": steps, **facts}

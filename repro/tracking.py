@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from repro.budget import kind_of
-from repro.config import ConfigError
+from repro.config import ConfigError, adapters
 from repro.manifest import environment
 
 
@@ -128,6 +128,9 @@ def arm_name(config: dict[str, Any]) -> str:
             parts.append(f"by-{config['verifier']['name']}")
         if kind_of(config) != "samples":
             parts.append(f"{kind_of(config)}-budget")
+    if used := adapters(config, "sft", "rl"):
+        trained = [stage for stage in ("sft", "rl") if config[stage]["name"] != "none"]
+        parts.append("-".join([config["peft"]["name"], *(used if len(used) < len(trained) else ())]))
     if config["data"]["name"] != "math":
         parts.append(f"on-{config['data']['name']}")
     return "+".join(parts)

@@ -22,6 +22,7 @@ from transformers import TrainerCallback
 from repro import interrupt
 from repro.checkpoints import StopOnRequest, last_checkpoint
 from repro.launch import main_process
+from repro.models import adapter
 from repro.progress import Progress
 from repro.store import RESUME
 
@@ -189,11 +190,14 @@ def kept_samples(work: Path) -> list[dict[str, Any]]:
 
 
 def save_model(trainer, tokenizer, folder: Path) -> None:
-    """The model that is being trained, as a checkpoint that ``from_pretrained`` reads. Every process takes part."""
-    weights = trainer.accelerator.get_state_dict(trainer.model_wrapped)  # gathers what is spread
+    """The model that is being trained, as a checkpoint that ``from_pretrained`` reads; an adapter is merged. Every process takes part."""
+    model = trainer.accelerator.unwrap_model(trainer.model_wrapped)
+    adapted = adapter.is_adapted(model)
+    weights = {} if adapted else trainer.accelerator.get_state_dict(trainer.model_wrapped)  # gathers what is spread
     if not main_process():
         return
-    model = trainer.accelerator.unwrap_model(trainer.model_wrapped)
+    if adapted:
+        model, weights = adapter.merged(model)
     if model.config.tie_word_embeddings:
         weights.pop("lm_head.weight", None)  # gathered, it is no longer seen to be the embeddings
     model.save_pretrained(folder, state_dict=weights)
@@ -201,13 +205,19 @@ def save_model(trainer, tokenizer, folder: Path) -> None:
 
 
 def finish(trainer, tokenizer, work: Path) -> list[dict[str, float]]:
-    """Save the trained model to ``work/model`` and the metrics as Parquet. Returns the metrics, none in other processes than the first."""
+    """Save the trained model to ``work/model``, its adapter to ``work/adapter`` and the metrics as Parquet.
+
+    Returns:
+        The metrics; none in other processes than the first.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     save_model(trainer, tokenizer, work / "model")
     if not main_process():
         return []
+    if adapter.is_adapted(model := trainer.accelerator.unwrap_model(trainer.model_wrapped)):
+        model.save_pretrained(work / "adapter")
     rows = [json.loads(line) for line in (work / RESUME / "metrics.jsonl").read_text().splitlines()]
     columns = dict.fromkeys(k for row in rows for k in row)
     pq.write_table(pa.table({k: pa.array([row.get(k) for row in rows]) for k in columns}), work / "metrics.parquet")

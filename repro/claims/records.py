@@ -167,7 +167,7 @@ def _flat(value: Any, prefix: str) -> dict[str, Any]:
 
 def _undeclared(groups: Mapping[str, Group], queries: Mapping[str, tuple[Mapping[str, Any], str]]) -> str | None:
     """The first key in which arms differ though no query says so."""
-    from repro.identity import READS
+    from repro.identity import READS, section
 
     keys = {key for query, _ in queries.values() for key in query}
     varied = {key for key in keys if len({json.dumps(query[key]) for query, _ in queries.values() if key in query}) > 1}
@@ -185,7 +185,7 @@ def _undeclared(groups: Mapping[str, Group], queries: Mapping[str, tuple[Mapping
         if a.stage == b.stage == "rl" and describe(a.config) != describe(b.config):
             return f"budget differs: {first} {describe(a.config)}, {second} {describe(b.config)}"
         shared = [part for part in READS[a.stage] if part in READS[b.stage] and part not in SETUP]
-        left, right = ({k: v for part in shared for k, v in _flat(g.config[part], part).items()} for g in (a, b))
+        left, right = ({k: v for part in shared for k, v in _flat(section(g.config, part), part).items()} for g in (a, b))
         for key in sorted({*left, *right}):
             if left.get(key) != right.get(key) and not declared(key):
                 return f"arms differ in more than the claim says: {key} is {left.get(key)} in {first} and {right.get(key)} in {second}"

@@ -120,8 +120,10 @@ def machine(threads: int) -> dict[str, Any]:
     return {"device": device, "threads": threads if device == "cpu" else None}
 
 
-def load_model(path: str | Path, *, training: bool = False):
+def load_model(path: str | Path, *, training: bool = False, half: bool = False):
     """The causal language model of a checkpoint: float32 for training and on a CPU, bfloat16 for generation on a GPU.
+
+    ``half``: bfloat16 on a GPU for training too, of a base that an adapter leaves as it is.
 
     Its ``generation_config`` is replaced by an empty one: a checkpoint's own repetition penalty or min-p would otherwise change every
     sample that an evaluation or a rollout draws, unseen.
@@ -134,7 +136,7 @@ def load_model(path: str | Path, *, training: bool = False):
     from transformers.utils import logging
 
     logging.disable_progress_bar()
-    half = device_name() == "cuda" and not training
+    half = device_name() == "cuda" and (half or not training)
     try:
         model, info = AutoModelForCausalLM.from_pretrained(
             str(path),

@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from repro.models.adapter import weight_of
+
 KEEP = 0.7  # share of a batch still running below which the finished rows are dropped from the caches
 KEEP_STATIC = 0.25  # where that costs a capture, and a row hardly anything
 
@@ -44,7 +46,7 @@ def supported(model) -> bool:
 class _Weights:
     """The model's parameters, joined where one multiplication can do the work of several.
 
-    Those of multiplications in ``dtype``, which autocast would otherwise make of them at every token.
+    Those of multiplications in ``dtype``, which autocast would otherwise make of them at every token. A layer's adapter is added to its weight.
     """
 
     def __init__(self, model, length: int, dtype: torch.dtype) -> None:
@@ -63,12 +65,12 @@ class _Weights:
             self.layers.append(
                 (
                     layer.input_layernorm.weight,
-                    torch.cat([p.weight for p in parts]).to(dtype),
+                    torch.cat([weight_of(p) for p in parts]).to(dtype),
                     bias,
-                    attention.o_proj.weight.to(dtype),
+                    weight_of(attention.o_proj).to(dtype),
                     layer.post_attention_layernorm.weight,
-                    torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight]).to(dtype),
-                    mlp.down_proj.weight.to(dtype),
+                    torch.cat([weight_of(mlp.gate_proj), weight_of(mlp.up_proj)]).to(dtype),
+                    weight_of(mlp.down_proj).to(dtype),
                 )
             )
 

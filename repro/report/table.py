@@ -102,9 +102,9 @@ def _differences(configs: dict[str, dict[str, Any]], stage: str) -> dict[str, st
     """Key of a configuration -> what tells it from the others of the same name: `` rl.kl=0.01``, or `` #1a2b`` where much differs."""
     if len(configs) == 1:
         return dict.fromkeys(configs, "")
-    from repro.identity import READS
+    from repro.identity import READS, section
 
-    flat = {key: _flat({name: config[name] for name in READS[stage]}) for key, config in configs.items()}
+    flat = {key: _flat({name: section(config, name) for name in READS[stage]}) for key, config in configs.items()}
     names = {name for leaves in flat.values() for name in leaves}
     differing = sorted(name for name in names if len({json.dumps(leaves.get(name)) for leaves in flat.values()}) > 1)
     if not 0 < len(differing) <= 3:

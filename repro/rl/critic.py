@@ -2,7 +2,8 @@
 
 As in the paper's code (fact sheet 1.1, 1.4): initialised from the policy's start checkpoint, head without bias drawn from N(0, 1/(hidden+1)),
 clipped squared loss, the same cosine schedule as the policy at another peak. It is not part of the policy's module, so saving, generating
-and loading the policy stay what they are without it; over several processes it is spread as the policy is (``repro.rl.spread``).
+and loading the policy stay what they are without it; over several processes it is spread as the policy is (``repro.rl.spread``). With
+``peft=lora`` it is an adapter of its own on the policy's frozen base.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from repro.models.adapter import attach
 from repro.rl import rows, spread
 
 NAME = "critic"  # in a checkpoint
@@ -44,6 +46,21 @@ def load_critic(path: str | Path, seed: int) -> Critic:
         torch.manual_seed(seed)
         critic = Critic(policy.model, policy.config.hidden_size)
     return critic.to(next(policy.parameters()).device)
+
+
+def adapted_critic(body: nn.Module, settings: dict[str, Any], seed: int) -> Critic:
+    """Return a critic that is an adapter of its own on the policy's base, and a head.
+
+    Args:
+        body: of ``repro.models.adapter.share``, so that policy and critic hold one base and neither switches the other's adapter.
+        settings: of ``repro.config.adapter_of``.
+        seed: draws adapter and head.
+    """
+    hidden, device = body.config.hidden_size, next(body.parameters()).device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        critic = Critic(attach(body, settings), hidden)
+    return critic.to(device)
 
 
 def value_loss(values: Tensor, old_values: Tensor, returns: Tensor, mask: Tensor, clip: float | None) -> Tensor:

@@ -49,7 +49,7 @@ class Learner:
     """A model that is trained beside the policy, spread as the launch says, with its optimizer.
 
     Args:
-        make_optimizer: from the parameters of the model as it is spread.
+        make_optimizer: from the parameters of the model as it is spread, of which frozen ones are neither trained nor saved.
         max_grad_norm: to which gradients are clipped.
     """
 
@@ -58,7 +58,7 @@ class Learner:
     ) -> None:
         self.accelerator, self.max_grad_norm = accelerator, max_grad_norm
         self.model = fsdp2_prepare_model(accelerator, model) if accelerator.is_fsdp2 else accelerator.prepare_model(model)
-        self.optimizer = make_optimizer(self.model.parameters())
+        self.optimizer = make_optimizer([p for p in self.model.parameters() if p.requires_grad])
 
     def backward(self, loss: Tensor, *, step: bool) -> float | None:
         """Backward pass, and if ``step`` a step of the optimizer; then returns the norm of the gradients before clipping."""
@@ -73,7 +73,9 @@ class Learner:
     def _options(self, **more: bool):
         from torch.distributed.checkpoint.state_dict import StateDictOptions
 
-        return StateDictOptions(full_state_dict=True, **(more if self.accelerator.num_processes > 1 else {}))
+        adapted = any(not p.requires_grad for p in self.model.parameters())
+        frozen = {"ignore_frozen_params": True, "strict": False} if adapted else {}
+        return StateDictOptions(full_state_dict=True, **frozen, **(more if self.accelerator.num_processes > 1 else {}))
 
     def save(self, folder: Path, name: str, **more: Any) -> None:
         """Model, optimizer and what else is given to ``folder/name.pt``, the same for any number of processes; all of them take part."""

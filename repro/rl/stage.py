@@ -13,9 +13,10 @@ from typing import Any
 
 from repro import checkpoints, training
 from repro.budget import limit
-from repro.config import LOSSES, ConfigError
+from repro.config import LOSSES, ConfigError, adapter_of
 from repro.data.web import rl_data, train_items
 from repro.launch import main_process
+from repro.models import adapter
 from repro.models.load import load_model, load_tokenizer
 from repro.rewards.terms import from_config
 from repro.rl.budget import Budget
@@ -100,7 +101,7 @@ def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[
     """Train the policy in ``start`` and save ``work/model`` and ``work/policies``. Returns facts for the manifest."""
     from datasets import Dataset
 
-    from repro.rl.critic import CriticTrainer, load_critic
+    from repro.rl.critic import CriticTrainer, adapted_critic, load_critic
     from repro.rl.scoring import Scorer
     from repro.rl.trainer import StreamTrainer
     from repro.verifiers.choose import make_verifier
@@ -121,10 +122,14 @@ def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[
     updates = rl["epochs"] * rl["minibatches"]
     begin = checkpoints.start_step(work, updates)
     budget = None if config["budget"]["kind"] == "samples" else Budget(config["budget"], work, updates)
-    main = main_process()
+    main, lora = main_process(), adapter_of(config, "rl")
+    model = load_model(start, training=True, half=bool(lora) and lora["base_dtype"] == "bfloat16")
+    # Before the trainer puts the policy's adapter into it.
+    body = adapter.share(model.model) if lora and rl["baseline"] == "ppo" else None
     with open_tracker(config if main else {**config, "tracking": {"name": "none"}}, run_id, "rl") as tracker:
         trainer = StreamTrainer(
-            model=load_model(start, training=True),
+            model=model,
+            peft_config=adapter.lora(lora) if lora else None,
             args=made,
             scorer=Scorer(terms, verifier, tokenizer, rl["max_completion_length"], rl["exceed_margin"]),
             signal=signal_of(rl),
@@ -147,7 +152,7 @@ def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[
             }
             steps = rl["steps"] * updates
             warmup = math.ceil(rl["warmup"] * steps)
-            critic = load_critic(start, config["seed"])
+            critic = adapted_critic(body, lora, config["seed"]) if lora else load_critic(start, config["seed"])
             if made.gradient_checkpointing:  # as the trainer does it for the policy
                 critic.train().backbone.gradient_checkpointing_enable({"use_reentrant": False})
             trainer.critic = CriticTrainer(
@@ -172,4 +177,8 @@ def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[
     metrics = training.finish(trainer, tokenizer, work)
     samples = rl["prompts_per_step"] * rl["group_size"] * len(metrics)
     spent = budget.facts() if budget else {"kind": "samples", "unit": "samples", "amount": samples, "spent": samples, "reproducible": True}
-    return {"tokens": int(sum(row["tokens"] for row in metrics)), "steps": len(metrics), "budget": spent}
+    parameters = adapter.sizes(trainer.accelerator.unwrap_model(trainer.model))
+    if trainer.critic is not None:
+        parameters["trained by the critic"] = adapter.sizes(trainer.critic.critic)["trained"]
+    tokens = int(sum(row["tokens"] for row in metrics))
+    return {"tokens": tokens, "steps": len(metrics), "parameters": parameters, "budget": spent}

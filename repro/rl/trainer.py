@@ -20,7 +20,7 @@ from torch import Tensor
 from trl import GRPOTrainer
 from trl.trainer import grpo_trainer
 
-from repro.models import sampler
+from repro.models import adapter, sampler
 from repro.rl import returns, rows, spread
 from repro.rl.budget import Budget
 from repro.rl.critic import CriticTrainer
@@ -85,7 +85,9 @@ class StreamTrainer(GRPOTrainer):
         alone = self.accelerator.num_processes == 1 and self.accelerator.device.type == "cpu" and budget is None
         self._beside = ThreadPoolExecutor(1) if alone else None
         self._learning: Future[dict[str, float]] | None = None
-        if self.native and not sampler.supported(self.accelerator.unwrap_model(self.model)):
+        if adapter.is_adapted(self.model):
+            adapter.keep_base_exact(self.model)
+        if self.native and not sampler.supported(adapter.base_of(self.accelerator.unwrap_model(self.model))):
             raise ValueError(f"rl.engine=native does not know {self.model.config.model_type}: choose rl.engine=transformers")
 
     @property
@@ -126,7 +128,7 @@ class StreamTrainer(GRPOTrainer):
         ]
         with self.accelerator.autocast(), spread.whole(self.accelerator.unwrap_model(self.model)) as model:
             return sampler.sample(
-                model,
+                adapter.base_of(model),
                 prompt_ids,
                 sampler.uniforms(keys, self.max_completion_length),
                 eos=self._tokenizer.eos_token_id,

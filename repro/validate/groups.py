@@ -33,7 +33,7 @@ def is_there(path: Path) -> bool:
 
 def check_names(config: DictConfig) -> None:
     """Names become folders; one with a slash would hide a cell from its sweep."""
-    groups = ("model", "data", "sft", "rl", "budget", "reward", "verifier", "eval", "traces", "tracking", "launch", "resources")
+    groups = ("model", "data", "sft", "rl", "peft", "budget", "reward", "verifier", "eval", "traces", "tracking", "launch", "resources")
     for key in ("experiment_name", *(f"{group}.name" for group in groups)):
         value = OmegaConf.select(config, key)
         require(bool(NAME.fullmatch(value)), key, value, "up to 60 letters, digits and . _ + - are allowed")
@@ -220,6 +220,34 @@ def check_rl(config: DictConfig) -> None:
     require(alone, "rl.gae_lambda", rl.gae_lambda, "it must be 1 where the KL is a reward stream of its own (rl.kl_split=false)")
 
 
+def check_peft(config: DictConfig) -> None:
+    from repro.models.adapter import ALL, LINEAR, refuse_unknown
+
+    peft = config.peft
+    require(peft.name in ("none", "lora"), "peft.name", peft.name, "choose none or lora")
+    if peft.name == "none":
+        for key, value in peft.items():
+            require(key == "name" or value is None, f"peft.{key}", value, "peft=none reads nothing else; choose peft=lora")
+        return
+    for key, value in peft.items():
+        require(value is not None, f"peft.{key}", None, "peft=lora needs a value")
+    stages = list(peft.stages)
+    good = 0 < len(stages) == len(set(stages)) and set(stages) <= {"sft", "rl"}
+    require(good, "peft.stages", stages, "name sft, rl or both, e.g. peft.stages=[rl]")
+    trained = [stage for stage in ("sft", "rl") if config[stage].name != "none"]
+    nothing = f"{' and '.join(f'{s}=none' for s in stages)} train{'s' * (len(stages) == 1)} nothing; use peft=none"
+    require(bool(set(stages) & set(trained)), "peft.name", peft.name, nothing)
+    require(peft.base_dtype in ("float32", "bfloat16"), "peft.base_dtype", peft.base_dtype, "choose float32 or bfloat16")
+    plain = config.launch.name in ("single", "ddp")
+    require(plain, "peft.name", peft.name, f"launch={config.launch.name} spreads the weights; use launch=single or ddp")
+    targets = peft.target_modules
+    listed = OmegaConf.is_list(targets) and len(targets) > 0 and all(isinstance(name, str) for name in targets)
+    what = f"write {ALL}, or a list of names of linear layers, e.g. [q_proj,v_proj]"
+    require(targets == ALL or listed, "peft.target_modules", OmegaConf.to_container(config)["peft"]["target_modules"], what)
+    if config.model.path is None:
+        refuse_unknown(targets, LINEAR)
+
+
 def check_budget(config: DictConfig) -> None:
     budget = config.budget
     require(budget.kind in BUDGETS, "budget.kind", budget.kind, f"choose one of {', '.join(BUDGETS)}")
@@ -296,6 +324,7 @@ CHECKS = (
     check_traces,
     check_data,
     check_rl,
+    check_peft,
     check_budget,
     check_eval,
     check_launch,
