@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from repro import interrupt, sft
 from repro.config import ConfigError, plain
 from repro.identity import arm_key
 from repro.models import adapter
@@ -17,7 +18,13 @@ from repro.pipeline import Cell
 from repro.tracking import arm_name
 from repro.validate import validate
 from tests.conftest import SHRINK, repro
+from tests.rl.small import make_start
 from tests.test_config import composed
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Path:
+    return make_start(tmp_path / "start")
 
 
 def resolved(*overrides: str) -> dict:
@@ -102,3 +109,19 @@ def test_a_chain_of_adapters(tmp_path: Path) -> None:
             torch.testing.assert_close(after[layer], before[layer] + product, atol=1e-6, rtol=1e-6)
     kept = load_file(places["rl"] / "policies" / "step-000002" / "model.safetensors")
     assert kept.keys() == models[0].keys()
+
+
+def test_sft_goes_on_to_the_same_bits(start: Path, tmp_path: Path, monkeypatch) -> None:
+    """With dropout, of which the random numbers are in the checkpoint."""
+    config = resolved("sft=long", "rl=none", "peft=lora", "peft.dropout=0.2", "sft.epochs=2", *SHRINK, "sft.save_steps=1")
+    for name in ("calm", "stopped"):
+        (tmp_path / name).mkdir()
+    facts = sft.build(config, start, tmp_path / "calm", "test")
+    with monkeypatch.context() as patch, pytest.raises(interrupt.Interrupted):
+        patch.setattr(interrupt, "_wanted", True)
+        sft.build(config, start, tmp_path / "stopped", "test")
+    sft.build(config, start, tmp_path / "stopped", "test")
+    for name in ("model/model.safetensors", "adapter/adapter_model.safetensors"):
+        one, two = (load_file(tmp_path / run / name) for run in ("calm", "stopped"))
+        assert one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
+    assert facts["steps"] == 8 and facts["parameters"]["trained"] < facts["parameters"]["all"]

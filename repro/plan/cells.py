@@ -22,7 +22,7 @@ from omegaconf import OmegaConf
 
 from repro import arguments
 from repro.budget import kind_of, last_step, read_by_key
-from repro.config import ConfigError, plain, register
+from repro.config import ConfigError, adapter_of, plain, register
 from repro.tracking import searches
 from repro.validate import validate
 
@@ -219,7 +219,9 @@ def stages_of(config: dict[str, Any]) -> list[Planned]:
     evaluate("base", 0, base)
     start = base
     if config["sft"]["name"] != "none":
-        start = Planned("sft", _identity("sft", [config["sft"], config["data"], config["seed"], launched], base.identity))
+        start = Planned(
+            "sft", _identity("sft", [config["sft"], config["data"], config["seed"], launched, adapter_of(config, "sft")], base.identity)
+        )
         stages.append(start)
         evaluate("sft", 0, start)
     if config["rl"]["name"] != "none":
@@ -228,7 +230,7 @@ def stages_of(config: dict[str, Any]) -> list[Planned]:
             judge = Planned("judge", _identity("judge", [config["sft"], config["data"], launched], base.identity))
             stages.append(judge)
             inputs.append(judge.identity)
-        read = [config[key] for key in ("rl", "reward", "data", "seed", "verifier")] + [read_by_key(config)]
+        read = [config[key] for key in ("rl", "reward", "data", "seed", "verifier")] + [read_by_key(config), adapter_of(config, "rl")]
         rl = Planned("rl", _identity("rl", [read, launched], *inputs))
         stages.append(rl)
         for step in kept_steps(config):

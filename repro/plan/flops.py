@@ -66,6 +66,13 @@ class Shape:
         """A value model (``repro.rl.critic``): the same without output embedding, with a linear head of one output and no bias."""
         return self.vocabulary * self.hidden + self.layers * self.layer_parameters + 2 * self.hidden
 
+    @property
+    def linear(self) -> dict[str, tuple[int, int]]:
+        """Inputs and outputs of a layer's linear layers, by name."""
+        h, q, kv, f = self.hidden, self.size * self.heads, self.size * self.kv_heads, self.intermediate
+        attention = {"q_proj": (h, q), "k_proj": (h, kv), "v_proj": (h, kv), "o_proj": (q, h)}
+        return {**attention, "gate_proj": (h, f), "up_proj": (h, f), "down_proj": (f, h)}
+
     def forward(self, tokens: float, context: float, *, logits: float | None = None) -> float:
         """Operations of a forward pass.
 
@@ -79,9 +86,21 @@ class Shape:
         head = self.vocabulary * self.hidden * (tokens if logits is None else logits)
         return 2 * (tokens * self.layers * (weights + attention) + head)
 
-    def train(self, tokens: float, context: float, *, checkpointing: bool = False, logits: float | None = None) -> float:
-        """Operations of a forward and a backward pass. ``checkpointing``: activations are recomputed in the backward pass."""
-        return self.forward(tokens, context, logits=logits) * (4 if checkpointing else 3)
+    def train(
+        self, tokens: float, context: float, *, checkpointing: bool = False, logits: float | None = None, adapter: int | None = None
+    ) -> float:
+        """Operations of a forward and a backward pass.
+
+        Args:
+            tokens, context, logits: as for ``forward``.
+            checkpointing: activations are recomputed in the backward pass.
+            adapter: parameters of an adapter on frozen weights, of which no gradient is computed; None: all are trained.
+        """
+        passes = 4 if checkpointing else 3
+        full = self.forward(tokens, context, logits=logits) * passes
+        if adapter is None:
+            return full
+        return full - self.forward(tokens, 0, logits=logits) + 2 * adapter * tokens * passes
 
     def sequence(self, length: float) -> float:
         """Operations of a forward pass over one sequence of ``length`` tokens under a causal mask."""

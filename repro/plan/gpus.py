@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from repro.config import ConfigError
+from repro.config import ConfigError, adapter_of
 from repro.plan import memory
 from repro.plan.cells import Planned
 from repro.plan.flops import Shape
@@ -138,11 +138,12 @@ def footprint(
         rows = config["sft"]["batch_size"] if kind != "base" else config["model"]["micro"]["batch_size"]
         # Outside the micro world a forward pass takes one sequence, as the paper's scripts do; the trainer of this project takes its share.
         tokens = work.longest * (max(1, rows // gpus) if config["model"]["path"] is None else 1)
-        parts = memory.training(shape, sharding, gpus, tokens=tokens)
+        adapter = memory.adapter_of(shape, adapter_of(config, kind)) if kind == "sft" else None
+        parts = memory.training(shape, sharding, gpus, tokens=tokens, adapter=adapter)
         return parts, sum(parts.values()), 0.0
     rl = config["rl"]
     batch = rl["prompts_per_step"] * rl["group_size"]
-    share = max(1, batch // (gpus * rl["minibatches"]))
+    share, adapter = max(1, batch // (gpus * rl["minibatches"])), memory.adapter_of(shape, adapter_of(config, kind))
     parts = memory.training(
         shape,
         sharding,
@@ -151,12 +152,15 @@ def footprint(
         logits=0,
         critic=rl["baseline"] == "ppo",
         reference=rl["kl"] > 0 or rl["measure_kl"],
+        adapter=adapter,
     )
     resident = sum(parts.values()) - parts["activations"]
     wanted = max(1, batch // gpus)
     if rl["engine"] == "native":  # samples with the training weights, a cache of the whole window for all of them
         parts["KV cache"] = memory.kv_cache(shape, (work.prompt + work.window) * wanted)
-        return parts, resident + max(parts["activations"], parts["KV cache"]), wanted
+        if adapter is not None:  # the sums of weights and adapter, in bfloat16
+            parts["rollout weights"] = 2.0 * shape.parameters
+        return parts, resident + max(parts["activations"], parts["KV cache"] + parts.get("rollout weights", 0.0)), wanted
     parts["rollout weights"] = 2.0 * shape.parameters
     free = usable - resident - parts["rollout weights"]
     together = memory.concurrent(shape, free, work.prompt + work.length, wanted)
@@ -173,7 +177,7 @@ def cost(config: dict[str, Any], stage: Planned, work: Work, shape: Shape, assum
     parts, peak, together = footprint(shape, config, stage.kind, work, gpus, card, sharding)
     fits = peak <= usable and (together > 0 or work.samples == 0)
     instead = {}
-    if not fits and stage.kind != "eval":
+    if not fits and stage.kind != "eval" and adapter_of(config, stage.kind) is None:  # an adapter is never spread
         for other in memory.SHARDINGS[2:]:
             if other != sharding:
                 instead[other] = footprint(shape, config, stage.kind, work, gpus, card, other)[1]
@@ -204,11 +208,13 @@ def cost(config: dict[str, Any], stage: Planned, work: Work, shape: Shape, assum
 def _training(config: dict[str, Any], stage: Planned, work: Work, shape: Shape, row: float, rate: float) -> dict[str, float]:
     """Seconds by activity; ``row``: tokens of a sequence; ``rate``: operations a second of all cards."""
     context = (row + 1) / 2
+    adapter = memory.adapter_of(shape, adapter_of(config, stage.kind)) if stage.kind in ("sft", "rl") else None
+    trained = None if adapter is None else adapter.parameters
     if stage.kind != "rl":
-        return {"training": shape.train(work.trained, context, checkpointing=True) / rate}
+        return {"training": shape.train(work.trained, context, checkpointing=True, adapter=trained) / rate}
     rl = config["rl"]
     once = work.sampled + work.prompts  # tokens of all rollouts, gone through one time
-    forward, train = shape.forward(once, context) / rate, shape.train(work.trained, context, checkpointing=True) / rate
+    forward, train = shape.forward(once, context) / rate, shape.train(work.trained, context, checkpointing=True, adapter=trained) / rate
     seconds = {"training": train}
     if rl["epochs"] * rl["minibatches"] > 1:
         seconds["old log-probabilities"] = forward
@@ -216,5 +222,5 @@ def _training(config: dict[str, Any], stage: Planned, work: Work, shape: Shape, 
         seconds["reference"] = forward
     if rl["baseline"] == "ppo":
         values = shape.forward(once, context, logits=0) / rate
-        seconds["critic"] = values + shape.train(work.trained, context, checkpointing=True, logits=0) / rate
+        seconds["critic"] = values + shape.train(work.trained, context, checkpointing=True, logits=0, adapter=trained) / rate
     return seconds

@@ -13,6 +13,9 @@ functions, bytes throughout, no torch.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 from repro.plan.flops import Shape
 
 GIB = 2**30
@@ -20,6 +23,46 @@ SHARDINGS = ("single", "ddp", "zero2", "zero3", "fsdp")  # the choices of conf/l
 RESERVE = 0.1  # share of the card left to context, buffers and fragmentation, as vLLM's default gpu_memory_utilization=0.9 leaves
 BUCKET = 500_000_000  # DeepSpeed reduce_bucket_size, elements: its documentation's default
 MAX_LIVE = 1_000_000_000  # DeepSpeed stage3_max_live_parameters: its documentation's default
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """What of a low-rank adapter counts. parameters: of one in all layers; ranks: of one in a layer, summed; half: its base is bfloat16."""
+
+    parameters: int
+    ranks: int
+    half: bool
+
+
+def adapter_of(shape: Shape, settings: dict[str, Any] | None) -> Adapter | None:
+    """Return the adapter that a training stage has.
+
+    Args:
+        shape: of the base.
+        settings: of ``repro.config.adapter_of``.
+
+    Raises:
+        ConfigError: the model has no layers of these names.
+    """
+    from repro.models.adapter import ALL, LINEAR, refuse_unknown
+
+    if settings is None:
+        return None
+    targets, rank = settings["target_modules"], settings["rank"]
+    refuse_unknown(targets, LINEAR)
+    names = shape.linear if targets == ALL else {target.rpartition(".")[2] for target in targets}
+    width = sum(sum(shape.linear[name]) for name in names)
+    return Adapter(shape.layers * rank * width, rank * len(names), settings["base_dtype"] == "bfloat16")
+
+
+def adapted_states(shape: Shape, adapter: Adapter) -> dict[str, float]:
+    """Return the bytes of a frozen base and a trained adapter on one GPU; the parts are those of ``states``.
+
+    The adapter is float32 with bfloat16 casts. Those of a float32 base live as long as a layer, or the output embedding, computes.
+    """
+    a, base = adapter.parameters, 2 if adapter.half else 4
+    casts = 0 if adapter.half else 2 * max(shape.layer_parameters, shape.vocabulary * shape.hidden)
+    return {"weights": base * shape.parameters + 4 * a, "gradients": 4 * a, "optimizer": 8 * a, "working copies": 2 * a + casts}
 
 
 def states(parameters: float, sharding: str, gpus: int, *, largest: float = 0.0, always: float = 0.0) -> dict[str, float]:
@@ -66,14 +109,24 @@ def layer_activations(shape: Shape, *, half: bool = True) -> float:
     return 32 * h + 8 * kv + 16 * f + 4 * shape.heads + 8
 
 
-def activations(shape: Shape, tokens: float, *, checkpointing: bool, half: bool = True, logits: float | None = None) -> float:
+def activations(
+    shape: Shape,
+    tokens: float,
+    *,
+    checkpointing: bool,
+    half: bool = True,
+    logits: float | None = None,
+    adapter: Adapter | None = None,
+) -> float:
     """Bytes that a forward pass of ``tokens`` tokens leaves for the backward pass.
 
     checkpointing: only the input of every layer (float32, the residual stream) is kept, and one layer at a time is computed again. logits:
-    tokens whose logits are computed (None: all): bfloat16, their float32 copy and its gradient; float32 and gradient where not half.
+    tokens whose logits are computed (None: all): bfloat16, their float32 copy and its gradient; float32 and gradient where not half. adapter: what
+    is between its two matrices is kept too, at most; on a base in bfloat16 the residual stream is so.
     """
-    layer = layer_activations(shape, half=half)
-    body = 4 * shape.hidden * shape.layers + layer if checkpointing else layer * shape.layers
+    layer = layer_activations(shape, half=half) + (0 if adapter is None else (2 if half else 4) * adapter.ranks)
+    stream = 2 if half and adapter is not None and adapter.half else 4
+    body = stream * shape.hidden * shape.layers + layer if checkpointing else layer * shape.layers
     return tokens * body + (tokens if logits is None else logits) * shape.vocabulary * (10 if half else 8)
 
 
@@ -92,11 +145,19 @@ def training(
     checkpointing: bool = True,
     critic: bool = False,
     reference: bool = False,
+    adapter: Adapter | None = None,
 ) -> dict[str, float]:
     """Bytes by part on one GPU in a training step; ``tokens``: in one forward pass of one GPU. The critic is trained like the policy.
 
-    logits: as for ``activations``; 0 in RL, where TRL makes log-probabilities a piece of the vocabulary at a time.
+    logits: as for ``activations``; 0 in RL, where TRL makes log-probabilities a piece of the vocabulary at a time. adapter: what is trained of policy
+    and critic, which share the base with the reference (``single`` and ``ddp`` only).
     """
+    if adapter is not None:
+        parts = adapted_states(shape, adapter)
+        parts["activations"] = activations(shape, tokens, checkpointing=checkpointing, logits=logits, adapter=adapter)
+        if critic:
+            parts["critic"] = 18.0 * (adapter.parameters + shape.hidden)  # and its head: weights, gradients, moments, casts
+        return parts
     spread = {"largest": shape.layer_parameters, "always": shape.embedding_parameters}
     parts = states(shape.parameters, sharding, gpus, **spread)
     parts["activations"] = activations(shape, tokens, checkpointing=checkpointing, logits=logits)

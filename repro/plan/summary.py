@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from repro.budget import amount_of, kind_of
+from repro.config import adapters
 from repro.plan import calibrate, detect, gpus
 from repro.plan.calibrate import Speeds
 from repro.plan.cells import STORED, Plan, Planned, PlannedCell
@@ -154,6 +155,12 @@ def _assumptions(plan: Plan, request: Request) -> list[str]:
     if not micro and not request.lengths.prompt:
         lines.append("100 tokens a prompt; --prompt-tokens")
     lines += dict.fromkeys(line for cell in plan.cells for line in left_out(cell.config))
+    if any(adapters(cell.config, "sft", "rl") for cell in plan.cells):
+        lines.append(
+            "a step with adapters takes as long as one without: so it was on a CPU at 0.2M parameters, to 20 %"
+            if request.speeds
+            else "adapters: no gradients of frozen weights are computed; policy, critic and reference hold one base"
+        )
     if request.speeds is None and shape_of(config["model"]).parameters < SMALL:
         lines.append(
             "models below 100M parameters wait for kernel launches on a GPU: times are a bound from below, measure on the machine itself"

@@ -85,6 +85,16 @@ def test_operations_are_those_that_torch_counts(kv_heads):
         model(ids, use_cache=False).logits.sum().backward()
     assert both.get_total_flops() == pytest.approx(shape.train(rows * length, length), rel=0.001)
     assert logits.shape == (rows, length, 110)
+    from peft import get_peft_model
+
+    from repro.models import adapter
+
+    adapted = get_peft_model(model, adapter.lora({"rank": 8, "alpha": 8, "target_modules": adapter.ALL}))
+    adapted.enable_input_require_grads()  # so that the first layer is like the others
+    with FlopCounterMode(display=False) as frozen:
+        adapted(input_ids=ids, use_cache=False).logits.sum().backward()
+    wanted = shape.train(rows * length, length, adapter=adapter.sizes(adapted)["trained"])
+    assert frozen.get_total_flops() == pytest.approx(wanted, rel=0.002)
 
 
 def test_rules_of_thumb():
