@@ -74,6 +74,21 @@ class Marker(TrainerCallback):
         os.replace(draft, folder / MARKER)
 
 
+class OrderOfEpoch(TrainerCallback):
+    """Sets the number of the pass on the innermost sampler before every pass over the data.
+
+    The libraries set it too, but not on every path: where several processes resume inside a pass,
+    the sampler lies one wrapper deeper than they look, and the pass would have another's order.
+    """
+
+    def on_epoch_begin(self, args, state, control, train_dataloader=None, **_: Any) -> None:
+        sampler = train_dataloader
+        while (inner := getattr(sampler, "batch_sampler", getattr(sampler, "sampler", None))) is not None:
+            sampler = inner
+        if hasattr(sampler, "set_epoch"):
+            sampler.set_epoch(int(state.epoch or 0))
+
+
 class StopOnRequest(TrainerCallback):
     """Asked to stop (``repro.interrupt``): a checkpoint after the current step, then the end of training; all processes after the same step.
 

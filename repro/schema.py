@@ -126,6 +126,8 @@ class RLConfig:
     steps: int = whole(1)  # one step = one rollout batch and its updates
     prompts_per_step: int = whole(1)
     group_size: int = whole(1, 65536)  # completions a prompt
+    shuffle: bool = MISSING  # draw an order of the prompts for every pass; false: that of the train set
+    dynamic_sampling: int = whole(0, 1000)  # rounds that replace groups of equal rewards (DAPO); 0: none
     epochs: int = whole(1, 65536)  # passes over a rollout batch
     minibatches: int = whole(1)  # updates a pass
     micro_batch_size: int | None = whole(1)  # completions in one forward pass of a process; null: the whole minibatch

@@ -27,7 +27,7 @@ from repro.models.load import encode_chat, load_model, load_tokenizer
 from repro.tracking import open_tracker
 
 log = logging.getLogger(__name__)
-VERSION = 3  # of the stage; raise it when a change here makes other checkpoints
+VERSION = 4  # of the stage; raise it when a change here makes other checkpoints
 
 
 def examples(data: dict[str, Any], style: str, samples: int, tokenizer, max_length: int) -> tuple[dict[str, list], int]:

@@ -20,7 +20,7 @@ import torch
 from transformers import TrainerCallback
 
 from repro import interrupt
-from repro.checkpoints import StopOnRequest, last_checkpoint
+from repro.checkpoints import OrderOfEpoch, StopOnRequest, last_checkpoint
 from repro.launch import main_process
 from repro.models import adapter
 from repro.progress import Progress
@@ -243,6 +243,7 @@ def run(trainer, work: Path, updates: int = 1, budget: Any = None) -> None:
     trainer.remove_callback(PrinterCallback)
     stop = StopOnRequest(work, updates)
     trainer.add_callback(stop)
+    trainer.add_callback(OrderOfEpoch())
     checkpoint = last_checkpoint(work)
     trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
     if stop.stopped:

@@ -55,7 +55,7 @@ class Budget(TrainerCallback):
 
     def rate(self, warmup: float, least: float) -> float:
         """Factor of the learning rate: linear warm-up over a share of the budget, then a cosine to ``least``."""
-        if self.share < warmup:
+        if self.share < warmup or warmup == 1:
             return self.share / warmup
         return least + (1 - least) * 0.5 * (1 + math.cos(math.pi * (self.share - warmup) / (1 - warmup)))
 

@@ -4,6 +4,8 @@ accuracy             share of completions that the verifier accepts
 truncated            share without EOS; exceed: share within the reward's margin of the window (the paper's exceed rate)
 no_answer            share in which no answer was found
 tokens               generated in the step, by all processes
+sampling/samples     completions sampled in the step, with those that dynamic sampling threw away; tokens then counts all of them
+sampling/rounds, sampling/without_difference      of dynamic sampling: further rounds, and share of groups whose rewards still do not differ
 length/mean, median, p90, max           tokens of a completion, EOS included
 length/finished, correct, wrong         mean over those completions; left out where there are none
 length/finished_over_all                mean of length x finished over all completions: the paper code's definition (D-17)

@@ -23,7 +23,7 @@ from repro.rl.budget import Budget
 from repro.servers import URL
 from repro.tracking import open_tracker
 
-VERSION = 4  # of the stage; raise it when a change here makes other checkpoints
+VERSION = 5  # of the stage; raise it when a change here makes other checkpoints
 SHOWN = {"accuracy": "acc", "length/mean": "tokens", "truncated": "trunc", "reward": "reward"}
 
 
@@ -78,7 +78,7 @@ def arguments(config: dict[str, Any], work: Path):
         use_vllm=rl["engine"].startswith("vllm"),
         vllm_mode=rl["engine"].removeprefix("vllm_") if rl["engine"].startswith("vllm") else "colocate",
         vllm_server_base_url=os.environ.get(URL),
-        shuffle_dataset=True,
+        shuffle_dataset=rl["shuffle"],
         log_completions=False,
         remove_unused_columns=False,
     )
@@ -138,6 +138,7 @@ def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[
             engine=rl["engine"],
             critic_warmup=math.ceil(rl["critic_warmup"] * rl["steps"]) if rl["baseline"] == "ppo" else 0,
             budget=budget,
+            resampling_rounds=rl["dynamic_sampling"],
             warmup_share=rl["critic_warmup"] if rl["baseline"] == "ppo" else 0.0,
             lr_shares=(rl["warmup"], rl["min_learning_rate"]),
             sample_keys=str(config["seed"]),
@@ -175,7 +176,8 @@ def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[
         tracker.table("rollouts", training.kept_samples(work)[-200:])
     verifier.close()
     metrics = training.finish(trainer, tokenizer, work)
-    samples = rl["prompts_per_step"] * rl["group_size"] * len(metrics)
+    batch = rl["prompts_per_step"] * rl["group_size"]
+    samples = int(sum(row.get("sampling/samples", batch) for row in metrics))
     spent = budget.facts() if budget else {"kind": "samples", "unit": "samples", "amount": samples, "spent": samples, "reproducible": True}
     parameters = adapter.sizes(trainer.accelerator.unwrap_model(trainer.model))
     if trainer.critic is not None:

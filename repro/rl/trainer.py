@@ -8,6 +8,7 @@ processes or micro-batches there are. Run as part of a cell: ``python -m repro r
 
 from __future__ import annotations
 
+import copy
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -21,10 +22,11 @@ from trl import GRPOTrainer
 from trl.trainer import grpo_trainer
 
 from repro.models import adapter, sampler
-from repro.rl import returns, rows, spread
+from repro.rl import resampling, returns, rows, spread
 from repro.rl.budget import Budget
 from repro.rl.critic import CriticTrainer
 from repro.rl.metrics import facts, join, measure
+from repro.rl.prompt_order import PromptOrder, further_prompts
 from repro.rl.scoring import Scorer, stack_streams
 
 grpo_trainer.prepare_fsdp = spread.frozen  # of the reference; why is said there
@@ -56,6 +58,7 @@ class StreamTrainer(GRPOTrainer):
         critic_warmup: rollout steps in which only the critic learns.
         budget: what ends the run before its last step, or None; warmup_share is then the share of it in which only the critic learns, and
             lr_shares (warm-up, least) make the learning rate.
+        resampling_rounds: the most further rounds of dynamic sampling (``repro.rl.resampling``).
         sample_keys: prefix of the random numbers of a rollout.
     """
 
@@ -69,6 +72,7 @@ class StreamTrainer(GRPOTrainer):
         engine: str,
         critic_warmup: int = 0,
         budget: Budget | None = None,
+        resampling_rounds: int = 0,
         warmup_share: float = 0.0,
         lr_shares: tuple[float, float] = (0.0, 1.0),
         sample_keys: str = "0",
@@ -79,6 +83,9 @@ class StreamTrainer(GRPOTrainer):
         self.scorer, self.signal, self.critic, self.updates = scorer, signal, critic, updates
         self.native, self.critic_warmup, self.sample_keys = engine == "native", critic_warmup, sample_keys
         self.samples: list[dict[str, Any]] = []
+        self.resampling_rounds = resampling_rounds
+        self._resampled: resampling.Resampled | None = None
+        self._ready: tuple[list[list[int]], list[list[float]] | None] | None = None
         self._logps: Tensor | None = None
         # On one CPU process the critic goes backward beside the policy, in a thread of its own: the two share nothing, and torch computes
         # without Python's lock. Not with a budget, of which the critic's learning rate reads how much is used.
@@ -116,7 +123,20 @@ class StreamTrainer(GRPOTrainer):
 
     # Rollouts
 
+    def _get_train_sampler(self, dataset=None):
+        return PromptOrder(
+            len(self.train_dataset if dataset is None else dataset),
+            group_size=self.num_generations,
+            per_rollout=self.args.generation_batch_size // self.num_generations,
+            repeats=self.num_iterations * self.args.steps_per_generation,
+            seed=self.args.seed,
+            shuffle=self.shuffle_dataset,
+        )
+
     def _generate_single_turn(self, prompt_ids, images, multimodal_fields, num_generations, has_tool_images=False):
+        if self._ready is not None:
+            ready, self._ready = self._ready, None
+            return ready
         if not self.native:
             if self.is_fsdp_enabled:  # accelerate does not say so, and ``generate`` would end while other processes wait for weights
                 self.model._is_fsdp_managed_module = True
@@ -147,11 +167,52 @@ class StreamTrainer(GRPOTrainer):
         self._logps = joined.detach()  # TRL keeps them to itself
         return joined, entropies and rows.join(cut, entropies), aux and torch.stack(aux).mean()
 
+    def _numbered(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return the rows of this process with the number of each sample of its question.
+
+        A question comes back in a later pass; the numbers of its samples, and so their noise, do not.
+        """
+        first, past = self.accelerator.process_index * len(rows), self.rollout * self.num_generations
+        return [{**row, "sample_index": past + (first + i) % self.num_generations} for i, row in enumerate(rows)]
+
+    def _sample_groups(self, rows: list[dict[str, Any]]) -> list[resampling.Group]:
+        """Return the groups of all processes, sampled and scored; ``rows``: numbered, of this process."""
+        self._questions = [row["question_id"] for row in rows]
+        prompts = [row["prompt"] for row in rows]
+        prompt_ids, images, fields = self._tokenize_prompts(copy.deepcopy(prompts))
+        ids, logps = self._generate_single_turn(prompt_ids, images, fields, self.num_generations)
+        columns = {name: [row[name] for row in rows] for name in rows[0] if name != "prompt"}
+        rewards = self.scorer(completion_ids=ids, prompts=prompts, **columns)
+        sampled = zip(rows, ids, logps or [None] * len(ids), rewards, strict=True)
+        flat = gather_object([resampling.Completion(*completion) for completion in sampled])
+        return [flat[i : i + self.num_generations] for i in range(0, len(flat), self.num_generations)]
+
+    def _with_differences(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Return the rows of this process after dynamic sampling; their completions are kept for TRL."""
+        groups = self._sample_groups(rows)
+        questions = self.train_dataset["question_id"]
+        batch = {group[0].row["question_id"] for group in groups}
+        taken = {index for index, question in enumerate(questions) if question in batch}
+        rank, processes = self.accelerator.process_index, self.accelerator.num_processes
+
+        def sample(prompts: list[int]) -> list[resampling.Group]:
+            share = len(prompts) // processes
+            mine = [index for index in prompts[rank * share : (rank + 1) * share] for _ in range(self.num_generations)]
+            return self._sample_groups(self._numbered([self.train_dataset[index] for index in mine]))
+
+        further = further_prompts(len(questions), self.args.seed, self.rollout, taken)
+        self._resampled = resampling.resample(groups, further, self.resampling_rounds, sample, processes)
+        flat = [completion for group in self._resampled.groups for completion in group]
+        mine = flat[rank * len(rows) : (rank + 1) * len(rows)]
+        logps = None if mine[0].logps is None else [completion.logps for completion in mine]
+        self._ready = [completion.token_ids for completion in mine], logps
+        return [completion.row for completion in mine]
+
     def _generate_and_score_completions(self, inputs):
+        inputs = self._numbered(inputs)
+        if self.resampling_rounds:
+            inputs = self._with_differences(inputs)
         self._questions = [row["question_id"] for row in inputs]
-        first = self.accelerator.process_index * len(inputs)
-        past = self.rollout * self.num_generations  # a question comes back in a later epoch, its noise must not
-        inputs = [{**row, "sample_index": past + (first + i) % self.num_generations} for i, row in enumerate(inputs)]
         out = super()._generate_and_score_completions(inputs)
         mask = torch.arange(out["completion_ids"].shape[1], device=out["completion_ids"].device) < torch.as_tensor(
             self.scorer.last.batch.lengths, device=out["completion_ids"].device
@@ -281,15 +342,18 @@ class StreamTrainer(GRPOTrainer):
         """Metrics over the rollouts of all processes, and a few completions to read."""
         last = self.scorer.last
         joined = join(gather_object([facts(last.batch, last.finished, last.rewards)]))
+        measured = measure(joined, max_length=self.max_completion_length, margin=self.scorer.margin)
+        if self._resampled is not None:
+            measured |= {
+                "tokens": self._resampled.tokens,
+                "sampling/samples": self._resampled.samples,
+                "sampling/rounds": self._resampled.rounds,
+                "sampling/without_difference": self._resampled.without_difference,
+            }
         if self.budget is not None:
             self._rollout_share = self.budget.share
-            self.budget.add_tokens(int(sum(joined.lengths)))
-        self._log(
-            **{
-                name.replace("/", "__"): value
-                for name, value in measure(joined, max_length=self.max_completion_length, margin=self.scorer.margin).items()
-            }
-        )
+            self.budget.add_tokens(int(measured["tokens"]))
+        self._log(**{name.replace("/", "__"): value for name, value in measured.items()})
         self.samples = [
             {
                 "step": self.rollout + 1,

@@ -194,6 +194,13 @@ def check_rl(config: DictConfig) -> None:
     if grouped:
         require(rl.group_size >= 2, "rl.group_size", rl.group_size, f"rl.baseline={rl.baseline} needs at least 2 completions a prompt")
     require(grouped or not rl.scale_rewards, "rl.scale_rewards", rl.scale_rewards, f"rl.baseline={rl.baseline} has no groups; use false")
+    several = rl.group_size >= 2
+    require(
+        several or not rl.dynamic_sampling,
+        "rl.dynamic_sampling",
+        rl.dynamic_sampling,
+        "a group of one has no differences; use 0, or rl.group_size of at least 2",
+    )
     check_updates(rl)
     require(rl.kl_in in ("reward", "loss"), "rl.kl_in", rl.kl_in, "choose reward or loss")
     require(rl.engine in ENGINES, "rl.engine", rl.engine, f"choose one of {', '.join(ENGINES)}")

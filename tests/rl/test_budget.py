@@ -8,6 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from repro.checkpoints import Marker
 from repro.claims import guards
@@ -20,6 +22,7 @@ from repro.rl.budget import FILE, Budget
 from repro.validate import validate
 from tests.conftest import SHRINK
 from tests.forked import forked
+from tests.rl.small import train
 from tests.test_cell import cell_folder, run_and_kill
 from tests.test_config import composed
 
@@ -130,3 +133,27 @@ def test_bad_budgets(line: list[str], words: str) -> None:
     with pytest.raises(ConfigError) as caught:
         validate(composed(*line))
     assert words in str(caught.value)
+
+
+@given(
+    warmup=st.sampled_from([0.0, 0.3, 1.0]),
+    least=st.sampled_from([0.0, 0.1, 1.0]),
+    share=st.floats(0, 1.2),
+)
+def test_the_learning_rate_has_a_value_for_every_share_of_every_warmup(warmup: float, least: float, share: float, tmp_path_factory) -> None:
+    budget = Budget({"kind": "tokens", "tokens": 1000}, tmp_path_factory.getbasetemp(), 1)
+    budget.add_tokens(1000 * share)
+    rate = budget.rate(warmup, least)
+    assert 0 <= rate <= 1
+    if warmup == 1:
+        assert rate == pytest.approx(min(1, share))
+    elif share >= 1:
+        assert rate == pytest.approx(least)
+
+
+@pytest.mark.parametrize("settings", [["budget=tokens", "budget.tokens=300"], []], ids=str)
+def test_a_run_that_only_warms_up(settings: list[str], start, tmp_path) -> None:
+    shares = ["rl.warmup=1", "rl.critic_warmup=1", "rl.min_learning_rate=0"]
+    rows = train(start, tmp_path / "work", "rl=ppo", *shares, *settings)
+    rates = [row["learning_rate"] for row in rows]
+    assert rates == sorted(rates) and rates[-1] > rates[0] == 0
