@@ -11,6 +11,8 @@ import torch
 from safetensors.torch import load_file
 
 from repro import interrupt, sft
+from repro.claims.group import Group
+from repro.claims.records import _undeclared
 from repro.config import ConfigError, plain
 from repro.identity import arm_key
 from repro.models import adapter
@@ -51,6 +53,18 @@ def test_names_say_where_an_adapter_is() -> None:
     assert arm_name(resolved("sft=long", "rl=ppo", "peft=lora")) == "llama+sft-long+ppo+classic+lora"
     assert arm_name(resolved("sft=long", "rl=ppo", "peft=lora", "peft.stages=[rl]")) == "llama+sft-long+ppo+classic+lora-rl"
     assert arm_name(resolved("rl=ppo", "peft=lora")) == "llama+ppo+classic+lora"
+
+
+def test_arms_with_and_without_an_adapter_are_not_compared() -> None:
+    full, lora = resolved("rl=ppo"), resolved("rl=ppo", "peft=lora")
+    old = {key: value for key, value in full.items() if key != "peft"}
+
+    def differing(one: dict, two: dict) -> str | None:
+        groups = {name: Group("micro", "rl", "", config=config) for name, config in (("a", one), ("b", two))}
+        return _undeclared(groups, {"a": ({}, "rl"), "b": ({}, "rl")})
+
+    assert differing(full, old) is None and differing(lora, lora) is None
+    assert "peft." in differing(full, lora) and "peft." in differing(old, lora)
 
 
 @pytest.fixture

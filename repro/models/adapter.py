@@ -96,7 +96,7 @@ def share(body: nn.Module) -> nn.Module:
 
 
 def attach(body: nn.Module, settings: dict[str, Any]) -> nn.Module:
-    """Freeze a body without output embedding and put an adapter into its layers; returns the body.
+    """Freeze a body without output embedding, put an adapter into its layers, and return it.
 
     The adapter's weights are float32 and drawn from torch's random numbers.
     """

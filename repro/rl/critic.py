@@ -59,7 +59,8 @@ def adapted_critic(body: nn.Module, settings: dict[str, Any], seed: int) -> Crit
     hidden, device = body.config.hidden_size, next(body.parameters()).device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
-        critic = Critic(attach(body, settings), hidden)
+        critic = Critic(body, hidden)  # first the head, so that it is the one of a critic without adapter
+        attach(critic.backbone, settings)
     return critic.to(device)
 
 

@@ -23,10 +23,10 @@ COMPARED = ("loss", "grad_norm", "reward", "advantage/std", "length/mean", "entr
 MICRO = {"architecture": "llama", "hidden_size": 16, "layers": 1, "heads": 2, "kv_heads": 2, "intermediate_size": 32, "context": 320}
 
 
-def make_start(folder: Path, **changes) -> Path:
-    """A random checkpoint to start from; ``changes`` of its configuration."""
+def make_start(folder: Path, micro: dict = MICRO, **changes) -> Path:
+    """A random checkpoint to start from, of the architecture ``micro``; ``changes`` of its configuration."""
     torch.manual_seed(0)
-    model = build_micro(MICRO)
+    model = build_micro(micro)
     for name, value in changes.items():
         setattr(model.config, name, value)
     type(model)(model.config).save_pretrained(folder)

@@ -16,7 +16,7 @@ from repro import interrupt
 from repro.models import adapter
 from repro.models.sampler import sample, uniforms
 from repro.rl.trainer import StreamTrainer
-from tests.rl.small import REWARD, assert_same, assert_same_weights, train
+from tests.rl.small import MICRO, REWARD, assert_same, assert_same_weights, make_start, train
 from tests.test_sampler import PROMPTS, tiny
 
 LORA = ["peft=lora", "peft.rank=4", "rl.learning_rate=1e-2", "rl.critic_learning_rate=1e-2"]
@@ -117,6 +117,17 @@ def test_one_base_for_policy_critic_and_reference(start, tmp_path, trainers) -> 
     assert rows[0]["kl"] == pytest.approx(0, abs=1e-9) and rows[-1]["kl"] > 0
     assert max(row["sampler/logp_difference_max"] for row in rows) < 2e-5
     assert all(row["critic/grad_norm"] > 0 for row in rows)
+
+
+@pytest.mark.parametrize("kind", ["llama", "qwen2"])
+def test_the_first_step_is_that_of_full_training(kind: str, tmp_path) -> None:
+    """Rollouts, values and losses: the adapters of policy and critic add exactly nothing yet."""
+    start = make_start(tmp_path / "start", MICRO | {"architecture": kind})
+    settings = [*REWARD, "rl=ppo", "rl.kl=0.05", "rl.steps=1"]
+    (full,), (lora,) = (train(start, tmp_path / name, *settings, *more) for name, more in (("full", []), ("lora", LORA)))
+    clocks = ("time", "runtime", "per_second", "grad_norm", "learning_rate")
+    same = [name for name in full if not any(word in name for word in clocks)]
+    assert len(same) > 40 and {name: full[name] for name in same} == {name: lora[name] for name in same}
 
 
 def test_the_reference_is_the_start_policy(start, tmp_path, monkeypatch) -> None:
