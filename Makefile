@@ -52,8 +52,8 @@ bench: install ## benchmarks, ratios side by side in one run
 	$(BIN)/python -m tests.benchmarks.scoring
 
 bases: install ## train the base checkpoints that ship with the project again (half an hour)
-	$(BIN)/python -m repro.models.pretrain model=micro/llama
-	$(BIN)/python -m repro.models.pretrain model=micro/qwen_math
+	$(BIN)/python -m repro.models.pretrain model=micro_llama
+	$(BIN)/python -m repro.models.pretrain model=micro_qwen_math
 
 clean: ## remove the environment; outputs/ stays
 	rm -rf $(VENV)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,11 +11,25 @@ from pathlib import Path
 from repro.config import ConfigError
 
 CONF = Path(__file__).parents[1] / "conf"
+ONCE_SLASHED = ("model", "data", "sft_data", "recipe", "traces")  # groups whose choices had folders of scales
 
 
 def choices(group: str) -> list[str]:
-    """Names of a group's choices, those in folders as ``paper/table8``."""
-    return sorted(str(path.relative_to(CONF / group).with_suffix("")) for path in (CONF / group).rglob("*.yaml"))
+    """Return the names of a group's choices."""
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def new_spelling(group: str, choice: str) -> str | None:
+    """Return the present name of a choice in its old spelling (``micro/llama``), None for any other.
+
+    Hydra 1.4 places the keys of a choice with a slash one level deeper, so choices have none.
+    """
+    scale, slash, name = choice.partition("/")
+    if not slash or group not in ONCE_SLASHED:
+        return None
+    scales = choices("scale") if scale == "${scale}" else [scale]
+    known = choices(group)
+    return f"{scale}_{name}" if any(f"{one}_{name}" in known for one in scales) else None
 
 
 def check(arguments: Sequence[str]) -> None:
@@ -30,6 +45,7 @@ def check(arguments: Sequence[str]) -> None:
             continue
         if key.lstrip("+") == "experiment":
             _experiment(key, value)
+        _old_spelling(key, value)
         if key.lstrip("+") == "recipe":
             _recipes(value)
 
@@ -57,13 +73,24 @@ def _experiment(key: str, value: str) -> None:
         raise ConfigError(f"{key}={value}: an experiment is added, write +{key}={value}")
 
 
+def _old_spelling(key: str, value: str) -> None:
+    """Refuse choices in their old spelling, and say the whole override as it is written now."""
+    group = key.lstrip("+~").partition("@")[0]
+    old = {name: new_spelling(group, name) for name in re.split(r"[\[\]'\", ]+", value)}
+    new = value
+    for name, now in sorted(old.items(), key=lambda pair: -len(pair[0])):
+        new = new.replace(name, now) if now else new
+    if new != value:
+        raise ConfigError(f"{key}={value}: choices have no slash any more, write {key}={new}")
+
+
 def _recipes(value: str) -> None:
     """The group is optional in ``conf/config.yaml``, since not every recipe of an experiment is there at every scale, so Hydra passes over a
     slip of the pen without a word."""
     names = choices("recipe")
-    anywhere = {known.split("/", 1)[1] for known in names}
+    scales = choices("scale")
     for name in value.strip("[]'\"").split(","):
-        if name not in names and not (name.startswith("${scale}/") and name.removeprefix("${scale}/") in anywhere):
+        if not any(name.replace("${scale}", scale) in names for scale in scales):
             near = difflib.get_close_matches(name, names, 1)
             raise ConfigError(
                 f"recipe={name} does not exist{f' (did you mean {near[0]}?)' if near else ''}: choose one of {', '.join(names)}"

@@ -74,11 +74,15 @@ def _hydra_line(chain: list[BaseException]) -> str:
     absent = re.search(r"Could not override '([^']+)'", text)
     if absent and "No match in the defaults list" in text:
         return f"there is no group {absent[1]} to choose from: python -m repro --help lists the groups and keys"
+    slashed = re.search(r"Could not find '([^'/]+)/([^']+)'", text)
+    if slashed and (new := arguments.new_spelling(*slashed.groups())):
+        return f"{slashed[1]}: {slashed[2]}: choices have no slash any more, write {new}"
     missing = re.search(
         r"Could not find '([^']+)/([^'/]*)'\s+Available options in '([^']+)':\s+(.*?)(?:Config search path|$)", text, re.DOTALL
     )
     if missing:
-        _, choice, group, options = missing.groups()
+        folder, choice, group, options = missing.groups()
+        choice = f"{folder}/{choice}".removeprefix(f"{group}/")
         names = options.split()
         near = difflib.get_close_matches(choice, names, 1)
         return f"{group}={choice} does not exist{f' (did you mean {near[0]}?)' if near else ''}: choose one of {', '.join(names)}"

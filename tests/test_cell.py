@@ -43,7 +43,7 @@ SHAPES = {
     "cosine_hyperparameters": ["reward=cosine_repetition,cosine_a"],
     "discount_factors": ["reward=discount_99_99,discount_1_99_equal"],
     "context_window": ["rl.max_completion_length=16,24", "rl.steps=2"],
-    "model_size": ["model=micro/llama_small,micro/llama_large"],
+    "model_size": ["model=micro_llama_small,micro_llama_large"],
     "sft_scaling": ["sft.samples_per_problem=1,2", 'hydra.sweeper.skip=["sft=short sft.samples_per_problem=2"]'],
     "verifier_noise": ["verifier.noise.false_positive=0.2", "verifier.noise.false_negative=0.0,0.2"],
 }

@@ -31,7 +31,7 @@ def test_every_experiment_composes_at_every_scale(experiment: str, scale: str) -
 
 
 def test_choices_reach_the_cell() -> None:
-    config = composed("model=micro/qwen_math", "sft=short", "reward=cosine", "rl.steps=7", "reward.cosine.r0_correct=10")
+    config = composed("model=micro_qwen_math", "sft=short", "reward=cosine", "rl.steps=7", "reward.cosine.r0_correct=10")
     validate(config)
     assert (config.model.micro.architecture, config.sft.style, config.rl.steps) == ("qwen2", "short", 7)
     assert config.reward.cosine.r0_correct == 10 and config.reward.classic is None
@@ -163,7 +163,12 @@ def test_impossible_values_name_key_and_remedy(overrides: list[str], key: str) -
         (["rl.group_size=1"], ["rl.group_size=1", "at least 2"]),
         (["rl=null"], ["cannot be null", "rl=none"]),
         (["reward.cosine.r0_correct=3"], ["reward.cosine.r0_correct", "is off", "reward=cosine"]),
-        (["model=micro/gpt"], ["model/micro/gpt does not exist"]),
+        (["model=micro_gpt"], ["model=micro_gpt does not exist"]),
+        (["model=micro/gpt"], ["model=micro/gpt does not exist"]),
+        (["model=micro/llama"], ["write model=micro_llama"]),
+        (["-m", "model=micro/llama_small,micro/llama"], ["write model=micro_llama_small,micro_llama"]),
+        (["data=${scale}/web"], ["write data=${scale}_web"]),
+        (["recipe=paper/table8"], ["write recipe=paper_table8"]),
         (["rl.steps="], ["rl.steps"]),
         (["rl.steps=[1"], ["rl.steps"]),
         (["paths.outputs=/dev/null/x"], ["/dev/null", "paths.outputs"]),
@@ -220,11 +225,11 @@ def test_every_key_has_a_comment_or_a_typed_field() -> None:
         assert path.read_text().startswith("#"), f"{path} does not open with a comment"
 
 
-@pytest.mark.parametrize("override", ["recipe=typo", "recipe=paper/tabel8", "recipe=paper/table8,paper/oops", "+arm=typo"])
+@pytest.mark.parametrize("override", ["recipe=typo", "recipe=paper_tabel8", "recipe=paper_table8,paper_oops", "+arm=typo"])
 def test_an_optional_group_with_a_slip_is_not_passed_over(override: str, tmp_path) -> None:
     done = repro("-m", override, cwd=tmp_path, check=False)
     assert done.returncode == 2 and "does not exist" in done.stderr and len(done.stderr.splitlines()) == 1
-    assert ("paper/table8" in done.stderr) == override.startswith("recipe") and not list(tmp_path.iterdir())
+    assert ("paper_table8" in done.stderr) == override.startswith("recipe") and not list(tmp_path.iterdir())
 
 
 def test_recipes_and_arms_that_files_name_exist_at_some_scale() -> None:

@@ -7,7 +7,7 @@ The teacher of this set errs, as the paper's does on web problems: ``web`` keeps
 ``web_filtered`` keeps the problems where one of two responses agrees with the reference, and those responses (section 5.2). So the filter
 loses problems that are too hard for the teacher, and lets a wrong reference through where the teacher makes the same mistake.
 
-    python -m repro hydra.mode=RUN data=micro/web rl.steps=20
+    python -m repro hydra.mode=RUN data=micro_web rl.steps=20
     python -m repro.data.web                        # what the filter does: precision and recall against the known noise
 """
 

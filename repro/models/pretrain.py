@@ -7,7 +7,7 @@ measures and prints the two aims of the world: it must be hard to guess and lear
 Unlike usual pre-training, documents are not packed: a neighbour's coefficients in the same row would be mistaken for one's own. Documents
 of similar length share a batch instead.
 
-    python -m repro.models.pretrain model=micro/llama      # build a base checkpoint again and print its measurements
+    python -m repro.models.pretrain model=micro_llama      # build a base checkpoint again and print its measurements
 """
 
 from __future__ import annotations
@@ -200,7 +200,7 @@ def main() -> None:
 
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(
-            "usage: python -m repro.models.pretrain [model=micro/llama] [key=value ...]\n\nTrains a micro base model from scratch "
+            "usage: python -m repro.models.pretrain [model=micro_llama] [key=value ...]\n\nTrains a micro base model from scratch "
             "(about 15 minutes on one core), prints its measurements and replaces the checkpoint that ships with the project."
         )
         return

@@ -171,7 +171,7 @@ def check_traces(config: DictConfig) -> None:
                 traces[key] is None,
                 f"traces.{key}",
                 traces[key],
-                "traces=none searches nothing; choose one that does, e.g. traces=micro/web",
+                "traces=none searches nothing; choose one that does, e.g. traces=micro_web",
             )
         return
     for stage in ("sft", "rl"):

@@ -159,7 +159,7 @@ def test_lengths_are_those_of_the_data() -> None:
     """A mixture lies between its sources; RL on other prompts than SFT has the lengths of its own."""
     prompts = {}
     for name in ("math", "web_then_math", "math_web"):
-        config = expand([f"data=micro/{name}", "sft=long"]).cells[0].config
+        config = expand([f"data=micro_{name}", "sft=long"]).cells[0].config
         prompts[name] = expected_lengths(config, "long", Lengths())[0], expected_lengths(config, "long", Lengths(), rl=True)[0]
     sft = {name: found[0] for name, found in prompts.items()}
     assert min(sft["math"], sft["web_then_math"]) < sft["math_web"] < max(sft["math"], sft["web_then_math"])
