@@ -65,11 +65,14 @@ def common_arguments(work: Path, section: dict[str, Any], seed: int, steps: int)
 
 
 def one_gpu(arguments) -> None:
-    """One process, one GPU; to be called between the trainer's arguments and the trainer.
+    """One process, one GPU, or the CPU; to be called between the trainer's arguments and the trainer.
 
     A process that sees several would otherwise put the model on all of them (``DataParallel``) and take as many times the batch.
     """
     arguments._n_gpu = min(1, arguments.n_gpu)
+    if arguments.device.type == "cpu":
+        # Several processes have "cpu:0", to which torch.load cannot bring an optimizer back.
+        arguments.__dict__["_setup_devices"] = torch.device("cpu")
 
 
 def admit_fsdp() -> None:

@@ -195,10 +195,14 @@ def test_a_base_in_bfloat16_as_on_a_gpu(start, tmp_path, monkeypatch, trainers) 
 
 @pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.device_count() == 1, reason="two processes cannot share the one GPU: CUDA_VISIBLE_DEVICES= hides it")
-def test_two_processes_retrace_one(start, tmp_path) -> None:
+def test_two_processes_retrace_one(start, tmp_path, monkeypatch) -> None:
+    """Asked to stop after the first step, and gone on from its checkpoint."""
     learning = ["rl.learning_rate=1e-3", "rl.critic_learning_rate=1e-3"]
     settings = [*REWARD, *LORA, *learning, "rl=ppo", "rl.kl=0.05", "rl.epochs=2", "rl.group_size=3"]
     one = train(start, tmp_path / "one", *settings)
+    with monkeypatch.context() as patch, pytest.raises(interrupt.Interrupted):
+        patch.setattr(interrupt, "_wanted", True)
+        train(start, tmp_path / "two", *settings, "launch=ddp", "launch.processes=2")
     two = train(start, tmp_path / "two", *settings, "launch=ddp", "launch.processes=2")
     assert_same(one, two, 2e-3)
     assert_same(one[:1], two[:1], 1e-5)
