@@ -67,7 +67,7 @@ def test_choices_reach_the_cell() -> None:
         (["peft=lora", "peft.target_modules=[lm_head]"], "no linear layer 'lm_head'"),
         (["peft=lora", "rl=none"], "sft=none and rl=none train nothing"),
         (["peft=lora", "peft.stages=[sft]"], "sft=none trains nothing"),
-        (["peft=lora", "traces=micro/web", "rl=none"], "sft=none and rl=none train nothing"),
+        (["peft=lora", "traces=micro_web", "rl=none"], "sft=none and rl=none train nothing"),
         (["peft=lora", "launch=fsdp", "launch.processes=2"], "launch=fsdp spreads the weights"),
         (["rl.micro_batch_size=7"], "rl.micro_batch_size=7"),
         (["rl.epochs=0"], "rl.epochs=0"),
