@@ -146,9 +146,12 @@ class RLConfig:
     kl: float = real(0)  # coefficient of the KL to the start policy; 0 loads no reference model
     kl_in: str = MISSING  # reward (k1, paper) | loss (k3)
     kl_split: bool = MISSING  # divided over the reward streams and discounted with them (paper), or a stream of its own, undiscounted
+    kl_estimator: str | None = None  # k1 | k2 | k3; null: k1 in the reward (paper), k3 in the loss
     measure_kl: bool = MISSING  # load the reference and log the KL although its coefficient is 0
     reward_clip: float | None = positive()  # every token's reward of every stream stays within +- this
     mask_truncated: bool = MISSING  # leave completions without EOS out of the loss (DAPO)
+    truncated_in_statistics: bool = MISSING  # completions without EOS count in baselines and whitening
+    entropy_coefficient: float = real(0)  # of the policy's entropy, which the loss then rewards
     max_grad_norm: float = positive()
     temperature: float = real(0.01, 100)
     top_p: float = positive(1)

@@ -106,25 +106,48 @@ def whiten(x: Tensor, mask: Tensor, reduce: Callable[[Tensor], Tensor] = _identi
     return (((x.double() - mean) * variance.clamp(min=1e-8).rsqrt()) * kept).to(x.dtype)
 
 
-def group_baseline(scores: Tensor, group_size: int, *, leave_one_out: bool) -> Tensor:
-    """The group's mean for every completion, or the mean of the others in its group; ``[batch]``.
+def group_baseline(scores: Tensor, group_size: int, *, leave_one_out: bool, counted: Tensor | None = None) -> Tensor:
+    """Return the group's mean for every completion, or the mean of the others in its group.
 
     Args:
         scores: ``[batch]``, groups contiguous. With discounts: the return at the first token.
+        group_size: completions per group.
+        leave_one_out: leave a completion out of its own baseline (RLOO).
+        counted: ``[batch]`` bool, the completions whose scores count; None: all.
+
+    Returns:
+        ``[batch]``; where no other completion counts, a completion's own score.
 
     Raises:
         ValueError: a group of fewer than 2, or a batch that the group size does not divide.
     """
     grouped = _grouped(scores, group_size)
-    total = grouped.sum(1, keepdim=True)
-    mean = (total - grouped) / (group_size - 1) if leave_one_out else total / group_size
-    return mean.expand_as(grouped).reshape(-1)
+    weights = torch.ones_like(grouped) if counted is None else _grouped(counted, group_size).to(grouped.dtype)
+    total, count = (grouped * weights).sum(1, keepdim=True), weights.sum(1, keepdim=True)
+    if leave_one_out:
+        total, count = total - grouped * weights, count - weights
+    return torch.where(count > 0, total / count.clamp(min=1), grouped).reshape(-1)
 
 
-def group_scale(scores: Tensor, group_size: int) -> Tensor:
-    """Standard deviation (n - 1) of each completion's group plus 1e-4, ``[batch]``: GRPO's divisor (arXiv 2402.03300)."""
+def group_scale(scores: Tensor, group_size: int, counted: Tensor | None = None) -> Tensor:
+    """Return the standard deviation (n - 1) of each completion's group plus 1e-4: GRPO's divisor.
+
+    Args:
+        scores, group_size, counted: as for ``group_baseline``.
+
+    Returns:
+        ``[batch]``; 1e-4 where fewer than 2 completions count. Source: arXiv 2402.03300.
+    """
     grouped = _grouped(scores, group_size)
-    return (grouped.std(1, keepdim=True) + 1e-4).expand_as(grouped).reshape(-1)
+    if counted is None:
+        deviation = grouped.std(1, keepdim=True)
+    else:
+        weights = _grouped(counted, group_size).to(grouped.dtype)
+        count = weights.sum(1, keepdim=True)
+        mean = (grouped * weights).sum(1, keepdim=True) / count.clamp(min=1)
+        squares = (((grouped - mean) ** 2) * weights).sum(1, keepdim=True)
+        deviation = (squares / (count - 1).clamp(min=1)).sqrt()
+    return (deviation + 1e-4).expand_as(grouped).reshape(-1)
 
 
 def _grouped(scores: Tensor, group_size: int) -> Tensor:
@@ -133,6 +156,26 @@ def _grouped(scores: Tensor, group_size: int) -> Tensor:
     if scores.numel() % group_size:
         raise ValueError(f"{scores.numel()} completions do not divide into groups of {group_size}")
     return scores.view(-1, group_size)
+
+
+def kl_estimate(log_ratio: Tensor, estimator: str) -> Tensor:
+    """Return an estimate of the KL from the log-ratio of policy and reference, per token.
+
+    Args:
+        log_ratio: log-probability of the policy minus that of the reference, any shape.
+        estimator: ``k1`` log-ratio (the paper's), ``k2`` half its square, ``k3`` exp(-x) - 1 + x
+            (http://joschu.net/blog/kl-approx.html).
+
+    Raises:
+        ValueError: another estimator.
+    """
+    if estimator == "k1":
+        return log_ratio
+    if estimator == "k2":
+        return 0.5 * log_ratio**2
+    if estimator == "k3":
+        return torch.exp(-log_ratio) - 1 + log_ratio
+    raise ValueError(f"the KL estimator must be k1, k2 or k3, got {estimator!r}")
 
 
 def explained_variance(returns: Tensor, values: Tensor, mask: Tensor, reduce: Callable[[Tensor], Tensor] = _identity) -> float:

@@ -73,7 +73,7 @@ def arguments(config: dict[str, Any], work: Path):
         loss_type=LOSSES[rl["loss_aggregation"]],
         scale_rewards="none",  # advantages are ours
         importance_sampling_level="token",
-        mask_truncated_completions=rl["mask_truncated"],
+        mask_truncated_completions=False,  # ours acts in the loss only (repro.rl.trainer)
         disable_dropout=True,
         use_vllm=rl["engine"].startswith("vllm"),
         vllm_mode=rl["engine"].removeprefix("vllm_") if rl["engine"].startswith("vllm") else "colocate",

@@ -44,6 +44,11 @@ class Signal:
     kl: float
     kl_in: str
     kl_split: bool
+    kl_estimator: str | None
+    mask_truncated: bool
+    truncated_in_statistics: bool
+    entropy_coefficient: float
+    loss_aggregation: str
 
 
 class StreamTrainer(GRPOTrainer):
@@ -165,7 +170,8 @@ class StreamTrainer(GRPOTrainer):
         logps, entropies, aux = (None if values[0] is None else list(values) for values in zip(*found, strict=True))
         joined = rows.join(cut, logps)
         self._logps = joined.detach()  # TRL keeps them to itself
-        return joined, entropies and rows.join(cut, entropies), aux and torch.stack(aux).mean()
+        self._entropies = entropies and rows.join(cut, entropies)
+        return joined, self._entropies, aux and torch.stack(aux).mean()
 
     def _numbered(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return the rows of this process with the number of each sample of its question.
@@ -219,10 +225,26 @@ class StreamTrainer(GRPOTrainer):
         ).unsqueeze(1)
         with torch.no_grad():
             self._add_advantages(out, mask)
+        if self.signal.mask_truncated:
+            self._mask_truncated(out, mask)
         self._measure(mask)
         return out
 
     # Training signal
+
+    def _finished(self, device) -> Tensor:
+        """Return which completions of this process ended by themselves, bool ``[batch]``."""
+        return torch.as_tensor(self.scorer.last.finished, device=device)
+
+    def _mask_truncated(self, out: dict[str, Tensor], mask: Tensor) -> None:
+        """Leave truncated completions out of the loss, and of nothing else.
+
+        TRL's own switch masks them before the forward passes, whose log-probabilities, and so the
+        KL, are then 0 for them. What it calls a tool mask acts in the loss only.
+        """
+        kept = mask & self._finished(mask.device).unsqueeze(1)
+        out["tool_mask"] = kept.to(out["completion_mask"].dtype)
+        out["num_items_in_batch"] = self._sum(kept.sum())
 
     def _sum(self, x: Tensor) -> Tensor:
         return self.accelerator.reduce(x, reduction="sum")
@@ -242,7 +264,7 @@ class StreamTrainer(GRPOTrainer):
         return ids, torch.cat([out["prompt_mask"], mask.to(out["prompt_mask"].dtype)], 1)
 
     def _kl_of_tokens(self, out: dict[str, Tensor], mask: Tensor) -> Tensor:
-        """k1, log-ratio of policy and reference, ``[batch, time]``; logs both estimates."""
+        """Return the KL to the reference per token, ``[batch, time]``; logs k1 and k3."""
         old = out.get("old_per_token_logps")
         if old is None and self.native:  # it samples with the trainer's weights and precision: equal up to rounding
             old = out["sampling_per_token_logps"]
@@ -251,13 +273,16 @@ class StreamTrainer(GRPOTrainer):
             chunk = self.args.per_device_train_batch_size
             old, _, _ = self._get_per_token_logps_and_entropies(self.model, ids, attention, mask.shape[1], batch_size=chunk)
         difference = (old - out["ref_per_token_logps"]) * mask
-        k3 = (torch.exp(-difference) - 1 + difference) * mask
+        k3 = returns.kl_estimate(difference, "k3") * mask
         totals = self._sum(torch.stack([difference.sum(), k3.sum(), mask.sum()]).double())
         self._log(kl__k1=totals[0] / totals[2], kl=totals[1] / totals[2])
-        return difference
+        return returns.kl_estimate(difference, self.signal.kl_estimator or "k1") * mask
 
     def _add_advantages(self, out: dict[str, Tensor], mask: Tensor) -> None:
         signal = self.signal
+        counted = torch.ones_like(mask[:, 0])
+        if not signal.truncated_in_statistics:
+            counted = self._finished(mask.device)
         streams, gammas = stack_streams(self.scorer.last, mask.shape[1], mask.device)
         if signal.reward_clip is not None:
             streams = streams.clamp(-signal.reward_clip, signal.reward_clip)
@@ -291,16 +316,19 @@ class StreamTrainer(GRPOTrainer):
         elif signal.baseline in ("grpo", "rloo"):
             size, first = self.num_generations, self.accelerator.process_index * len(total)
             start = self.accelerator.gather(total[:, 0].contiguous())  # a group may lie across processes
-            baseline = returns.group_baseline(start, size, leave_one_out=signal.baseline == "rloo")
+            among = self.accelerator.gather(counted)
+            baseline = returns.group_baseline(start, size, leave_one_out=signal.baseline == "rloo", counted=among)
             advantages = (total - baseline[first : first + len(total)].unsqueeze(1)) * mask
             if signal.scale_rewards:
-                advantages = advantages / returns.group_scale(start, size)[first : first + len(total)].unsqueeze(1)
+                advantages = advantages / returns.group_scale(start, size, among)[first : first + len(total)].unsqueeze(1)
         else:
             advantages = total
         exact = advantages.double() * mask
         moments = self._sum(torch.stack([exact.sum(), (exact**2).sum(), mask.sum().double()]))
         self._log(advantage__std=(moments[1] / moments[2] - (moments[0] / moments[2]) ** 2).clamp(min=0).sqrt())
-        out["advantages"] = returns.whiten(advantages, mask, self._sum) if signal.whiten else advantages
+        if signal.whiten:
+            advantages = returns.whiten(advantages, mask & counted.unsqueeze(1), self._sum)
+        out["advantages"] = advantages
         out["token_mask"] = mask
 
     def training_step(self, *args, **settings):
@@ -320,6 +348,8 @@ class StreamTrainer(GRPOTrainer):
             loss = super()._compute_loss(model, inputs)
         finally:
             self.beta = beta
+        if self.signal.entropy_coefficient:
+            loss = loss - self.signal.entropy_coefficient * self._entropy_bonus(inputs)
         if "sampling_per_token_logps" in inputs:
             trained = inputs.get("old_per_token_logps", self._logps)
             difference = (trained - inputs["sampling_per_token_logps"]).abs() * inputs["token_mask"]
@@ -335,6 +365,22 @@ class StreamTrainer(GRPOTrainer):
             if self.critic_alone:
                 loss = loss * 0.0
         return loss
+
+    def _entropy_bonus(self, inputs: dict[str, Tensor]) -> Tensor:
+        """Return the entropy of the policy, aggregated over tokens as the loss is.
+
+        TRL's own bonus is a token mean of each forward pass: with completions of different length
+        it would depend on how a minibatch is cut into forward passes.
+        """
+        kept = inputs["completion_mask"] * inputs.get("tool_mask", 1)
+        entropy = self._entropies * kept
+        accumulation = self.current_gradient_accumulation_steps
+        if self.signal.loss_aggregation == "per_sample_mean":
+            return (entropy.sum(-1) / kept.sum(-1).clamp(min=1)).mean() / accumulation
+        if self.signal.loss_aggregation == "constant":
+            return entropy.sum() / (len(entropy) * self.max_completion_length) / accumulation
+        tokens = inputs["num_items_in_batch"].clamp(min=1) / self.accelerator.num_processes
+        return entropy.sum() / (tokens * accumulation / self.args.steps_per_generation)
 
     # Measuring, saving
 

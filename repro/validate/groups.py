@@ -203,6 +203,15 @@ def check_rl(config: DictConfig) -> None:
     )
     check_updates(rl)
     require(rl.kl_in in ("reward", "loss"), "rl.kl_in", rl.kl_in, "choose reward or loss")
+    estimators = (None, "k1", "k2", "k3") if rl.kl_in == "reward" else (None, "k3")
+    allowed = ", ".join("null" if name is None else name for name in estimators)
+    require(rl.kl_estimator in estimators, "rl.kl_estimator", rl.kl_estimator, f"with rl.kl_in={rl.kl_in} choose {allowed}")
+    require(
+        rl.truncated_in_statistics or rl.mask_truncated,
+        "rl.truncated_in_statistics",
+        rl.truncated_in_statistics,
+        "it acts only with rl.mask_truncated=true",
+    )
     require(rl.engine in ENGINES, "rl.engine", rl.engine, f"choose one of {', '.join(ENGINES)}")
     require(rl.loss_aggregation in LOSSES, "rl.loss_aggregation", rl.loss_aggregation, f"choose one of {', '.join(LOSSES)}")
     terms = reward_terms(config)
