@@ -12,12 +12,13 @@ while transformers goes on to EOS or the limit and is cut.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
 from repro.config import ConfigError
+from repro.models.stop_tokens import stop_ids, stop_ids_of, without_stop
 
 INSTALL = "pip install 'vllm==0.31.0' (or pip install -e '.[gpu]')"
 
@@ -66,18 +67,24 @@ def special_stops(tokenizer, stop: Sequence[str]) -> set[int]:
     return {added[text] for text in stop if text in added}
 
 
-def cut(tokenizer, tokens: list[int], stop: Sequence[str], finish: str | None = None) -> Completion:
-    """The completion that ends at the first stop string of ``tokens``.
+def cut(tokenizer, tokens: list[int], stop: Sequence[str], stops: Collection[int], finish: str | None = None) -> Completion:
+    """Return the completion that ends at the first stop string of ``tokens``.
 
-    finish: why the engine ended where there is no stop string, None to tell by the last token.
+    Args:
+        tokenizer: decodes them.
+        tokens: as the engine gave them back.
+        stop: strings that end a response.
+        stops: ids that end a completion (``repro.models.stop_tokens``).
+        finish: why the engine ended where there is no stop string, None to tell by the last token.
     """
     ids = special_stops(tokenizer, stop)
     if at := next((i + 1 for i, token in enumerate(tokens) if token in ids), 0):
         tokens, finish = tokens[:at], "stop"
-    text = tokenizer.decode(tokens, skip_special_tokens=True)
+    shown = without_stop(tokens, stops)
+    text = tokenizer.decode(shown, skip_special_tokens=True)
     places = [place for part in stop if (place := text.find(part)) >= 0]
     if not places:
-        return Completion(tokens, text, finish or ("stop" if tokens[-1:] == [tokenizer.eos_token_id] else "length"))
+        return Completion(tokens, text, finish or ("stop" if len(shown) < len(tokens) else "length"))
     # The fewest tokens that show a stop string; by bisection, since decoding every prefix of a long chain would be quadratic.
     low, high = 1, len(tokens)
     while low < high:
@@ -102,7 +109,8 @@ class TransformersEngine:
 
         sampling = {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p}
         settings = {**sampling, "keys": keys, "batch_size": max(1, len(prompts)), "progress": progress}
-        return [cut(self.tokenizer, tokens, stop) for tokens in generate(self.model, self.tokenizer, prompts, **settings)]
+        stops = stop_ids(self.tokenizer, self.model.generation_config)
+        return [cut(self.tokenizer, tokens, stop, stops) for tokens in generate(self.model, self.tokenizer, prompts, **settings)]
 
 
 class VLLMEngine:
@@ -121,7 +129,7 @@ class VLLMEngine:
             raise ConfigError(f"engine=vllm: vLLM cannot be imported ({error}); install it with {INSTALL}") from None
         from repro.models.load import device_name
 
-        self.vllm, self.tokenizer = vllm, tokenizer
+        self.vllm, self.tokenizer, self.stops = vllm, tokenizer, stop_ids_of(path, tokenizer)
         try:
             dtype = "bfloat16" if device_name() == "cuda" else "float32"  # as repro.models.load; left to itself vLLM halves on a CPU too
             self.model = vllm.LLM(model=str(path), max_model_len=length, generation_config="vllm", seed=0, dtype=dtype)
@@ -133,12 +141,14 @@ class VLLMEngine:
         ids = special_stops(self.tokenizer, stop)
         added = self.tokenizer.get_added_vocab()
         shared = {"max_tokens": max_tokens, "temperature": temperature, "top_p": top_p if temperature > 0 else 1.0}
-        shared |= {"stop": [text for text in stop if text not in added] or None, "stop_token_ids": sorted(ids) or None}
+        shared |= {"stop": [text for text in stop if text not in added] or None, "stop_token_ids": sorted({*ids, *self.stops})}
         params = [self.vllm.SamplingParams(**shared, seed=number(key)) for key in keys]
         outputs = self.model.generate([{"prompt_token_ids": list(p)} for p in prompts], params, use_tqdm=False)
         progress(len(outputs))
         found = [output.outputs[0] for output in outputs]
-        return [cut(self.tokenizer, list(f.token_ids), stop, "length" if f.finish_reason == "length" else "stop") for f in found]
+        return [
+            cut(self.tokenizer, list(f.token_ids), stop, self.stops, "length" if f.finish_reason == "length" else "stop") for f in found
+        ]
 
 
 def number(key: str) -> int:

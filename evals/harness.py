@@ -27,7 +27,7 @@ from repro.progress import Progress
 from repro.store import RESUME
 
 log = logging.getLogger(__name__)
-VERSION = 4  # of the stage; raise it when a change here makes other records
+VERSION = 5  # of the stage; raise it when a change here makes other records
 MOST = 10_000_000  # samples of a benchmark, all held in memory as plans
 
 

@@ -52,7 +52,7 @@ def test_log_probabilities_are_those_of_a_plain_forward_pass(architecture, kv_he
     model = tiny(architecture, kv_heads, scaling)
     assert supported(model)
     noise = uniforms([str(i) for i in range(15)], 30)
-    ids, logprobs = sample(model, PROMPTS, noise, eos=1, max_tokens=30, temperature=0.8, static=static)
+    ids, logprobs = sample(model, PROMPTS, noise, stops=[1], max_tokens=30, temperature=0.8, static=static)
     assert len({len(c) for c in ids}) > 3, "rows end at different steps, so the batch was compacted"
     for prompt, completion, found in zip(PROMPTS, ids, logprobs, strict=True):
         assert 1 not in completion[:-1] and len(completion) <= 30
@@ -65,11 +65,11 @@ def test_log_probabilities_are_those_of_a_plain_forward_pass(architecture, kv_he
 def test_a_sample_depends_on_its_key_alone() -> None:
     model = tiny("llama")
     keys = [f"seed/{i}" for i in range(15)]
-    together, _ = sample(model, PROMPTS, uniforms(keys, 20), eos=1, max_tokens=20)
+    together, _ = sample(model, PROMPTS, uniforms(keys, 20), stops=[1], max_tokens=20)
     for i in (0, 7, 14):
-        alone, _ = sample(model, [PROMPTS[i]], uniforms([keys[i]], 20), eos=1, max_tokens=20)
+        alone, _ = sample(model, [PROMPTS[i]], uniforms([keys[i]], 20), stops=[1], max_tokens=20)
         assert alone[0] == together[i]
-    shorter, _ = sample(model, PROMPTS, uniforms(keys, 20)[:, :5], eos=1, max_tokens=5)
+    shorter, _ = sample(model, PROMPTS, uniforms(keys, 20)[:, :5], stops=[1], max_tokens=5)
     assert [c[:5] for c in together] == shorter
 
 
@@ -99,7 +99,7 @@ def test_the_ends_of_the_unit_interval_give_possible_tokens() -> None:
 def test_greedy_equals_the_librarys_generate() -> None:
     for architecture in ("llama", "qwen2"):
         model = tiny(architecture)
-        ids, _ = sample(model, PROMPTS[:5], uniforms(["x"] * 5, 12), eos=1, max_tokens=12, temperature=0.0)
+        ids, _ = sample(model, PROMPTS[:5], uniforms(["x"] * 5, 12), stops=[1], max_tokens=12, temperature=0.0)
         for prompt, completion in zip(PROMPTS[:5], ids, strict=True):
             out = model.generate(torch.tensor([prompt]), max_new_tokens=12, do_sample=False, pad_token_id=0, eos_token_id=1)
             assert out[0, len(prompt) :].tolist() == completion
@@ -108,10 +108,10 @@ def test_greedy_equals_the_librarys_generate() -> None:
 def test_bad_input() -> None:
     model = tiny("llama")
     with pytest.raises(ValueError, match="noise has shape"):
-        sample(model, PROMPTS, uniforms(["x"], 4), eos=1, max_tokens=4)
+        sample(model, PROMPTS, uniforms(["x"], 4), stops=[1], max_tokens=4)
     with pytest.raises(ValueError, match="empty prompt"):
-        sample(model, [[]], uniforms(["x"], 4), eos=1, max_tokens=4)
-    assert sample(model, [], uniforms([], 4), eos=1, max_tokens=4) == ([], [])
+        sample(model, [[]], uniforms(["x"], 4), stops=[1], max_tokens=4)
+    assert sample(model, [], uniforms([], 4), stops=[1], max_tokens=4) == ([], [])
 
 
 def test_generate_falls_back_for_other_architectures() -> None:

@@ -31,16 +31,17 @@ def generate(
     import torch
 
     from repro.models import sampler
+    from repro.models.stop_tokens import stop_ids
 
     order = sorted(range(len(prompts)), key=lambda i: len(prompts[i]))
     results: list[list[int]] = [[] for _ in prompts]
-    eos, pad = tokenizer.eos_token_id, tokenizer.pad_token_id
+    stops, pad = stop_ids(tokenizer, model.generation_config), tokenizer.pad_token_id
     sampling = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0} if temperature > 0 else {"do_sample": False}
     if sampler.supported(model):
         for first in range(0, len(order), batch_size):
             rows = order[first : first + batch_size]
             noise = sampler.uniforms([keys[i] for i in rows], max_tokens)
-            settings = {"eos": eos, "max_tokens": max_tokens, "temperature": temperature, "top_p": top_p, "progress": progress}
+            settings = {"stops": stops, "max_tokens": max_tokens, "temperature": temperature, "top_p": top_p, "progress": progress}
             ids, _ = sampler.sample(model, [prompts[i] for i in rows], noise, **settings)
             for i, row in zip(rows, ids, strict=True):
                 results[i] = row
@@ -61,12 +62,13 @@ def generate(
                 attention_mask=mask,
                 max_new_tokens=max_tokens,
                 pad_token_id=pad,
-                eos_token_id=eos,
+                eos_token_id=stops,
                 use_cache=True,
                 **sampling,
             )
             for i, row in zip(rows, out[:, width:].tolist(), strict=True):
-                results[i] = row[: row.index(eos) + 1] if eos in row else row
+                end = next((place + 1 for place, token in enumerate(row) if token in stops), len(row))
+                results[i] = row[:end]
             progress(len(rows))
     model.train(training)
     return results

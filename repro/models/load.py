@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from repro.config import ConfigError
+from repro.models.stop_tokens import declared
 
 
 def build_micro(micro: dict[str, Any]):
@@ -125,7 +126,8 @@ def load_model(path: str | Path, *, training: bool = False, half: bool = False):
 
     ``half``: bfloat16 on a GPU for training too, of a base that an adapter leaves as it is.
 
-    Its ``generation_config`` is replaced by an empty one: a checkpoint's own repetition penalty or min-p would otherwise change every
+    Of its ``generation_config`` only the ids that end a completion are kept
+    (``repro.models.stop_tokens``): a checkpoint's own repetition penalty or min-p would otherwise change every
     sample that an evaluation or a rollout draws, unseen.
 
     Raises:
@@ -160,8 +162,11 @@ def load_model(path: str | Path, *, training: bool = False, half: bool = False):
             f"model.path={str(path)!r} cannot be used: its tensor {broken} holds numbers that are not finite; the training that made it "
             "diverged, or the file is damaged"
         )
+    ends = declared(model.generation_config, model.config.get_text_config())
     model.generation_config = GenerationConfig(
-        bos_token_id=model.config.bos_token_id, eos_token_id=model.config.eos_token_id, pad_token_id=model.config.pad_token_id
+        bos_token_id=model.config.bos_token_id,
+        eos_token_id=ends[0] if len(ends) == 1 else ends or None,
+        pad_token_id=model.config.pad_token_id,
     )
     if training and os.environ.get("ACCELERATE_USE_FSDP") == "true":
         return model  # what a GPU holds of it goes there when it is spread

@@ -5,13 +5,13 @@ are not drawn while sampling but given: one uniform number a token, from a count
 question, index). A token is the inverse of the cumulative distribution at its number. So a sample does not depend on the batch it is in, on
 the order, on the number of processes or on what was sampled before, and a killed run draws the same ones again.
 
-    >>> ids, logprobs = sample(model, prompts, uniforms(["0/q1/0"], 160), eos=1, max_tokens=160)   # doctest: +SKIP
+    >>> ids, logprobs = sample(model, prompts, uniforms(["0/q1/0"], 160), stops={1}, max_tokens=160)   # doctest: +SKIP
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 import torch
@@ -184,7 +184,7 @@ def sample(
     prompts: Sequence[Sequence[int]],
     noise: torch.Tensor,
     *,
-    eos: int,
+    stops: Collection[int],
     max_tokens: int,
     temperature: float = 1.0,
     top_p: float = 1.0,
@@ -196,7 +196,8 @@ def sample(
     Args:
         model: of a ``supported`` architecture, in any mode; it is not changed.
         noise: float64 ``[len(prompts), max_tokens]``, e.g. from ``uniforms``.
-        max_tokens: of a completion, EOS included.
+        stops: ids that end a completion and are part of it.
+        max_tokens: of a completion, that id included.
         progress: called with the number of completions that ended at a step.
         static: every decode step reads the whole caches, so that a GPU can replay one; None: on a GPU.
 
@@ -244,7 +245,7 @@ def sample(
             if running[place]:
                 ids[row].append(listed[place])
                 found[row].append(kept[place])
-                if listed[place] == eos:
+                if listed[place] in stops:
                     running[place] = False
                     ended += 1
         if ended:

@@ -137,7 +137,7 @@ def measure(cell: PlannedCell) -> Speeds:
     def sampled(starts: list[list[int]], limit: int, end: int) -> tuple[list[list[int]], float]:
         noise = sampler.uniforms([f"plan/{i}" for i in range(len(starts))], limit)
         clock = time.perf_counter()
-        ids, _ = sampler.sample(model, starts, noise, eos=end, max_tokens=limit)
+        ids, _ = sampler.sample(model, starts, noise, stops=[end], max_tokens=limit)
         return ids, time.perf_counter() - clock
 
     sampled(prompts[:2], 2, eos)  # warm up

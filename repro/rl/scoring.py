@@ -6,7 +6,7 @@ has no answer, and dense terms stay per token.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from repro.models.stop_tokens import without_stop
 from repro.rewards.terms import RewardBatch
 from repro.verifiers.choose import wanted
 
@@ -33,19 +34,21 @@ class Scorer:
 
     Args:
         terms: reward terms by name (``repro.rewards.terms``).
+        stops: ids that end a completion (``repro.models.stop_tokens``).
         margin: tokens before the window from which the exceed rate counts a completion.
     """
 
     __name__ = "reward"
 
-    def __init__(self, terms: dict[str, Any], verifier, tokenizer, max_length: int, margin: int = 0) -> None:
+    def __init__(self, terms: dict[str, Any], verifier, tokenizer, stops: Collection[int], max_length: int, margin: int = 0) -> None:
+        self.stops = frozenset(stops)
         self.terms, self.verifier, self.tokenizer, self.max_length, self.margin = terms, verifier, tokenizer, max_length, margin
         self.last: Scored | None = None
 
     def __call__(self, completion_ids, gold, task, question_id, sample_index=None, difficulty=None, prompts=None, **_: Any) -> list[float]:
-        eos = self.tokenizer.eos_token_id
-        finished = np.array([bool(ids) and ids[-1] == eos for ids in completion_ids])
-        texts = self.tokenizer.batch_decode(completion_ids, skip_special_tokens=True)
+        finished = np.array([bool(ids) and ids[-1] in self.stops for ids in completion_ids])
+        shown = [without_stop(ids, self.stops) for ids in completion_ids]
+        texts = self.tokenizer.batch_decode(shown, skip_special_tokens=True)
         indices = list(sample_index if sample_index is not None else count_up(question_id))
         columns = {"question_ids": list(question_id), "samples": indices, "difficulties": difficulty, "prompts": plain_prompts(prompts)}
         more = {name: columns[name] for name in wanted(self.verifier)}

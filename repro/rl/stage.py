@@ -18,6 +18,7 @@ from repro.data.web import rl_data, train_items
 from repro.launch import main_process
 from repro.models import adapter
 from repro.models.load import load_model, load_tokenizer
+from repro.models.stop_tokens import stop_ids
 from repro.rewards.terms import from_config
 from repro.rl.budget import Budget
 from repro.servers import URL
@@ -124,6 +125,9 @@ def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[
     budget = None if config["budget"]["kind"] == "samples" else Budget(config["budget"], work, updates)
     main, lora = main_process(), adapter_of(config, "rl")
     model = load_model(start, training=True, half=bool(lora) and lora["base_dtype"] == "bfloat16")
+    stops = stop_ids(tokenizer, model.generation_config)
+    if made.use_vllm:
+        made.generation_kwargs = {"stop_token_ids": stops}
     # Before the trainer puts the policy's adapter into it.
     body = adapter.share(model.model) if lora and rl["baseline"] == "ppo" else None
     with open_tracker(config if main else {**config, "tracking": {"name": "none"}}, run_id, "rl") as tracker:
@@ -131,7 +135,7 @@ def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[
             model=model,
             peft_config=adapter.lora(lora) if lora else None,
             args=made,
-            scorer=Scorer(terms, verifier, tokenizer, rl["max_completion_length"], rl["exceed_margin"]),
+            scorer=Scorer(terms, verifier, tokenizer, stops, rl["max_completion_length"], rl["exceed_margin"]),
             signal=signal_of(rl),
             critic=None,
             updates=updates,

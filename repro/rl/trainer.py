@@ -156,7 +156,7 @@ class StreamTrainer(GRPOTrainer):
                 adapter.base_of(model),
                 prompt_ids,
                 sampler.uniforms(keys, self.max_completion_length),
-                eos=self._tokenizer.eos_token_id,
+                stops=self.eos_token_ids,
                 max_tokens=self.max_completion_length,
                 temperature=self.temperature,
                 top_p=self.top_p,

@@ -251,7 +251,7 @@ class TransformersBackend:
         if room and longest > room:
             raise ValueError(f"judge {self.name}: prompt and judgement take {longest} tokens, the context has {room}; lower last_lines")
         pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-        ends = SimpleNamespace(eos_token_id=tokenizer.eos_token_id, pad_token_id=pad)
+        ends = SimpleNamespace(eos_token_id=tokenizer.eos_token_id, pad_token_id=pad)  # of a tokenizer without PAD
         out = generate(
             self.model, ends, ids, max_tokens=self.max_new_tokens, temperature=0, top_p=1, keys=[""] * len(ids), batch_size=self.batch_size
         )

@@ -32,7 +32,7 @@ def engines(model, tokenizer, prompts: list[list[int]]) -> dict[str, Callable[[b
 
     def native(stop: bool, number: int) -> int:
         noise = sampler.uniforms([f"{number}/{i}" for i in range(len(prompts))], WINDOW)
-        ids, _ = sampler.sample(model, prompts, noise, eos=eos if stop else -1, max_tokens=WINDOW)
+        ids, _ = sampler.sample(model, prompts, noise, stops=[eos] if stop else [], max_tokens=WINDOW)
         return sum(map(len, ids))
 
     def settings(stop: bool) -> GenerationConfig:

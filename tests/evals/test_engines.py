@@ -66,17 +66,18 @@ def test_stop_strings_cut_text_and_tokens(tokenizer):
     def ids(text):
         return tokenizer.encode(text, add_special_tokens=False)
 
+    stops = [tokenizer.eos_token_id]
     full = "x 3 so \\boxed{ 5 } wait recheck wait"
-    found = engines.cut(tokenizer, ids(full), ("wait", "recheck"))
+    found = engines.cut(tokenizer, ids(full), ("wait", "recheck"), stops)
     assert (found.text, found.finish) == (full.split("wait", maxsplit=1)[0], "stop") and found.tokens == ids(full)[
         : ids(full).index(ids("wait")[0]) + 1
     ]
-    assert engines.cut(tokenizer, ids(full), ()) == engines.Completion(ids(full), full, "length")
-    ended = engines.cut(tokenizer, [*ids("5"), tokenizer.eos_token_id], ("wait",))
+    assert engines.cut(tokenizer, ids(full), (), stops) == engines.Completion(ids(full), full, "length")
+    ended = engines.cut(tokenizer, [*ids("5"), tokenizer.eos_token_id], ("wait",), stops)
     assert (ended.text, ended.finish, len(ended.tokens)) == ("5", "stop", 2)
-    special = engines.cut(tokenizer, [*ids("5"), *ids("<|user|>"), *ids("6 wait")], ("<|user|>", "wait"))
+    special = engines.cut(tokenizer, [*ids("5"), *ids("<|user|>"), *ids("6 wait")], ("<|user|>", "wait"), stops)
     assert (special.text, special.finish, len(special.tokens)) == ("5", "stop", 2)
-    assert engines.cut(tokenizer, [], ("wait",)) == engines.Completion([], "", "length")
+    assert engines.cut(tokenizer, [], ("wait",), stops) == engines.Completion([], "", "length")
 
 
 def test_stop_strings_in_the_records(tmp_path, monkeypatch):
@@ -124,8 +125,8 @@ def test_vllm_gets_a_seed_a_sample_and_the_stop_strings(tmp_path, monkeypatch, t
     assert [f.finish for f in found] == ["stop", "length"] and [f.tokens for f in found] == [[7, tokenizer.eos_token_id], [7, 8]]
     assert asked["prompts"] == [{"prompt_token_ids": [1, 2]}, {"prompt_token_ids": [3]}]
     assert [p["seed"] for p in asked["params"]] == [engines.number("a"), engines.number("b")] and engines.number("a") != engines.number("b")
-    assert asked["params"][0]["stop"] == ["\nProblem:"] and asked["params"][0]["stop_token_ids"] == tokenizer.convert_tokens_to_ids(
-        ["<|user|>"]
+    assert asked["params"][0]["stop"] == ["\nProblem:"] and asked["params"][0]["stop_token_ids"] == sorted(
+        tokenizer.convert_tokens_to_ids(["<|user|>", tokenizer.eos_token])
     )
     monkeypatch.setitem(sys.modules, "vllm", None)  # makes the import fail
     with pytest.raises(ConfigError, match=r"engine=vllm: vLLM cannot be imported .* pip install 'vllm"):

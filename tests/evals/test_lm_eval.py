@@ -170,3 +170,44 @@ def test_agrees_with_the_harness_on_greedy_responses(backend: str, tmp_path: Pat
             assert theirs[question]["acc"] == float(row["correct"])
         assert len({row["correct"] for row in ours.values()}) == 2  # neither all right nor all wrong
         assert results["results"][f"repro_{name}"]["acc,none"] == pytest.approx(sum(r["correct"] for r in ours.values()) / count, abs=1e-12)
+
+
+def test_a_second_eos_ends_its_responses_as_ours(tmp_path: Path) -> None:
+    """A generation config with two EOS ids, the second a word that searches are full of."""
+    import shutil
+
+    import pyarrow.parquet as pq
+
+    from evals import harness
+    from repro.models.load import load_tokenizer
+
+    path = tmp_path / "model"
+    shutil.copytree(ROOT / "repro" / "models" / "base" / "llama" / "model", path)
+    tokenizer = load_tokenizer(path)
+    second = tokenizer.convert_tokens_to_ids("so")
+    config = json.loads((path / "generation_config.json").read_text())
+    (path / "generation_config.json").write_text(json.dumps(config | {"eos_token_id": [tokenizer.eos_token_id, second]}))
+    results = evaluate(
+        "hf",
+        ["repro_micro_math"],
+        model_args={"pretrained": str(path), "dtype": "float32"},
+        metadata={"pretrained": str(path)},
+        device="cpu",
+        batch_size=16,
+        limit=16,
+        apply_chat_template=True,
+        gen_kwargs="max_gen_toks=48",
+    )
+    greedy = {"temperature": 0.0, "top_p": 1.0, "samples": 1, "seed": 0, "max_tokens": 48}
+    settings = {"benchmarks": ["micro_math"], "questions": 16, "batch_size": 8, **greedy}
+    with Verifier() as verifier:
+        harness.evaluate({"eval": settings}, verifier, path, tmp_path, "greedy")
+    ours = pq.read_table(tmp_path / "samples.parquet").to_pylist()
+    theirs = {s["doc"]["id"]: s["resps"][0][0] for s in results["samples"]["repro_micro_math"]}
+    cut = 0
+    for row in ours:
+        text = theirs[row["question_id"]].strip()
+        cut += text.endswith("so")  # an ordinary word, so lm-eval leaves it in the text
+        assert text.removesuffix("so").strip() == row["response"].strip()
+        assert "so" not in row["response"].split()
+    assert cut > 0

@@ -74,8 +74,8 @@ def test_saved_and_sampled_as_it_computes(architecture: str, tied: bool, tmp_pat
         assert not (info["missing_keys"] or info["unexpected_keys"] or info["mismatched_keys"])
         torch.testing.assert_close(again(ids).logits, found, atol=1e-5, rtol=0)
         noise = uniforms([str(i) for i in range(len(PROMPTS))], 12)
-        texts, logps = sample(adapter.base_of(lora), PROMPTS, noise, eos=1, max_tokens=12)
-        assert texts == sample(again, PROMPTS, noise, eos=1, max_tokens=12)[0]
+        texts, logps = sample(adapter.base_of(lora), PROMPTS, noise, stops=[1], max_tokens=12)
+        assert texts == sample(again, PROMPTS, noise, stops=[1], max_tokens=12)[0]
         for prompt, text, found in zip(PROMPTS, texts, logps, strict=True):
             logits = lora(torch.tensor([prompt + text])).logits[0, len(prompt) - 1 : -1]
             expected = torch.log_softmax(logits, -1)[torch.arange(len(text)), torch.tensor(text)]

@@ -63,7 +63,7 @@ def test_native_log_probabilities_are_those_of_a_forward_pass(kv_heads: int, tmp
     model = load_model(make_start(tmp_path / "start", num_key_value_heads=kv_heads), training=True).eval()
     prompts = [[5, 6, 7], [9], [3, 4, 5, 6, 7, 8, 9, 10]] * 4
     noise = sampler.uniforms([str(i) for i in range(len(prompts))], 30)
-    for prompt, completion, found in zip(prompts, *sampler.sample(model, prompts, noise, eos=1, max_tokens=30), strict=True):
+    for prompt, completion, found in zip(prompts, *sampler.sample(model, prompts, noise, stops=[1], max_tokens=30), strict=True):
         with torch.no_grad():
             logits = model(torch.tensor([prompt + completion], device="cuda")).logits[0, len(prompt) - 1 : -1]
         expected = torch.log_softmax(logits, -1).cpu()[torch.arange(len(completion)), torch.tensor(completion)]
