@@ -1,8 +1,10 @@
 """The tracker: Weights & Biases, offline unless told otherwise, or nothing.
 
-Run ids are derived from the stage key, so the same stage is the same run whoever starts it and a resumed one continues it; a stage that several
-experiments share is a run of the first of them. A run's configuration is the cell's, with the facts of the stage's manifest under ``manifest``.
-Tracking never decides over a result: every metric is also in the stage's ``metrics.parquet``, every evaluated sample in ``samples.parquet``.
+Run ids are derived from the stage key, so the same stage is the same run whoever starts it and a resumed one continues
+it with each step once (``repro.wandb_parts``); a stage that several experiments share is a run of the first of them. A
+run's configuration is the cell's, with the facts of the stage's manifest under ``manifest``.
+Tracking never decides over a result: every metric is also in the stage's ``metrics.parquet``, every evaluated sample in
+``samples.parquet``.
 """
 
 from __future__ import annotations
@@ -15,6 +17,9 @@ from typing import Any
 from repro.budget import kind_of
 from repro.config import ConfigError, adapters
 from repro.manifest import environment
+from repro.wandb_parts import continue_offline
+
+FLUSH = 1.0  # seconds between writes to an offline run's file: what a kill can take of it
 
 
 class NoTracker:
@@ -29,10 +34,13 @@ class NoTracker:
 
 
 class WandbTracker:
-    def __init__(self, run) -> None:
-        self.run = run
+    def __init__(self, run, first: int) -> None:
+        self.run, self.first = run, first
 
     def log(self, row: dict[str, float]) -> None:
+        """Log the metrics of one step, unless an earlier part of the run has uploaded them."""
+        if row["step"] < self.first:
+            return
         self.run.log({k: v for k, v in row.items() if k != "step"}, step=int(row["step"]))
 
     def table(self, name: str, rows: list[dict[str, Any]]) -> None:
@@ -59,6 +67,7 @@ def open_tracker(config: dict[str, Any], run_id: str, job: str):
 
     folder = Path(config["paths"]["wandb"]).resolve()
     folder.mkdir(parents=True, exist_ok=True)
+    first = continue_offline(folder, f"{job}-{run_id}") if tracking["mode"] == "offline" else 0
     try:
         run = _init(wandb, config, folder, run_id, job)
     except wandb.errors.UsageError as error:  # online without a key
@@ -67,7 +76,7 @@ def open_tracker(config: dict[str, Any], run_id: str, job: str):
             f"tracking.mode={tracking['mode']!r} needs a Weights & Biases key ({str(error).splitlines()[0]}): {remedy}"
         ) from None
     try:
-        yield WandbTracker(run)
+        yield WandbTracker(run, max(first, run.step))  # online, a run that goes on knows where it stands
     finally:
         run.finish()
 
@@ -82,9 +91,14 @@ def _init(wandb, config: dict[str, Any], folder: Path, run_id: str, job: str):
         job_type=job,
         mode=tracking["mode"],
         dir=str(folder),
-        resume="allow" if tracking["mode"] == "online" else None,
+        resume="allow",
         config={**config, "manifest": {"stage": job, "key": run_id, "environment": environment()}},
-        settings=wandb.Settings(console="off", disable_git=True, x_disable_stats=True),
+        settings=wandb.Settings(
+            console="off",
+            disable_git=True,
+            x_disable_stats=True,
+            x_transaction_log_flush_interval=FLUSH,
+        ),
     )
 
 

@@ -133,6 +133,9 @@ class Metrics(TrainerCallback):
         self.tables = work / RESUME / "rollouts.jsonl"
         for path in (self.path, self.tables):
             self._cut_back(path)
+        if self.path.exists():  # a tracker's file may lack the last steps before a kill, this one does not
+            for line in self.path.read_text().splitlines():
+                self.tracker.log(json.loads(line))
 
     def _cut_back(self, path: Path) -> None:
         """Drop what came after the checkpoint, and a line that a kill cut in two."""
