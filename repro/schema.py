@@ -114,6 +114,20 @@ class SFTConfig:
 
 
 @dataclass
+class VLLMConfig:
+    """The engine of rl.engine=vllm_colocate and vllm_server."""
+
+    correction: str = MISSING  # off (paper) | token | sequence: importance weights for its rounding
+    correction_cap: float = positive()  # the largest weight
+    beyond_cap: str = MISSING  # truncate: cut to the cap | mask: drop the token or chain
+    memory_share: float = below_one()  # of a GPU, for weights and KV cache of an engine beside training
+    server_memory_share: float = below_one()  # the same of an engine on GPUs of its own
+    tensor_parallel: int = whole(1)  # GPUs that share one engine
+    max_length: int | None = whole(1)  # tokens of prompt and completion; null: the model's positions
+    eager: bool = MISSING  # do not compile or capture graphs: starts at once, decodes slower
+
+
+@dataclass
 class RLConfig:
     name: str = MISSING  # `none` skips the stage
     baseline: str | None = None  # ppo: critic; grpo: group mean; rloo: the group's others; reinforce_pp: none but whitening
@@ -132,6 +146,7 @@ class RLConfig:
     minibatches: int = whole(1)  # updates a pass
     micro_batch_size: int | None = whole(1)  # completions in one forward pass of a process; null: the whole minibatch
     engine: str = MISSING  # native | transformers | vllm_colocate | vllm_server
+    vllm: VLLMConfig = field(default_factory=VLLMConfig)
     max_completion_length: int = whole(1)  # T of the rewards, tokens including EOS
     exceed_margin: int = whole(0)  # tokens before the window from which the rewards call a completion overlong
     ngram_size: int = whole(1)  # tokens, of the repetition penalty

@@ -20,14 +20,35 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from repro.config import ConfigError
+
 URL = "REPRO_VLLM_URL"  # environment variable: where the trainer finds the server
 HEALTHY_WITHIN = 1800.0  # seconds; loading an 8B model from a cold network disk takes minutes
 Watch = Callable[[subprocess.Popen], int]
 
 
-def vllm_command(model: Path, port: int, gpus: int) -> list[str]:
-    """TRL's server, which takes weights from the trainer: https://huggingface.co/docs/trl/vllm_integration."""
-    place = ["--host", "0.0.0.0", "--port", str(port), "--data_parallel_size", str(gpus)]
+def vllm_command(model: Path, port: int, gpus: int, settings: dict[str, Any]) -> list[str]:
+    """Return the command of TRL's server, which takes weights from the trainer.
+
+    Args:
+        model: folder of the checkpoint.
+        port: to listen on.
+        gpus: of the server; ``rl.vllm.tensor_parallel`` of them share one engine.
+        settings: the section ``rl.vllm``. Source: https://huggingface.co/docs/trl/vllm_integration
+
+    Raises:
+        ConfigError: the GPUs do not divide into engines.
+    """
+    engines, rest = divmod(gpus, settings["tensor_parallel"])
+    if rest:
+        raise ConfigError(
+            f"rl.vllm.tensor_parallel={settings['tensor_parallel']} is not possible: it must divide resources.server_gpus={gpus}"
+        )
+    place = ["--host", "0.0.0.0", "--port", str(port), "--data_parallel_size", str(engines)]
+    place += ["--tensor_parallel_size", str(settings["tensor_parallel"])]
+    place += ["--gpu_memory_utilization", str(settings["server_memory_share"])]
+    place += ["--max_model_len", str(settings["max_length"])] if settings["max_length"] else []
+    place += ["--enforce_eager", "true"] if settings["eager"] else []
     return [sys.executable, "-m", "trl.cli", "vllm-serve", "--model", str(model), *place]
 
 
@@ -84,7 +105,7 @@ class Server:
 
 @contextlib.contextmanager
 def serving(
-    stage: str, config: dict[str, Any], model: Path, command: Callable[[Path, int, int], list[str]] = vllm_command
+    stage: str, config: dict[str, Any], model: Path, command: Callable[[Path, int, int, dict[str, Any]], list[str]] = vllm_command
 ) -> Iterator[Watch]:
     """While the body runs, the server that the stage needs, if it needs one; yields the way to wait for the stage's processes."""
     gpus = config["resources"]["server_gpus"] if stage == "rl" else 0
@@ -94,7 +115,7 @@ def serving(
     from repro.launch import free_port
 
     port, nodes = free_port(), config["resources"]["rl"]["nodes"]
-    line, environment, host = command(model, port, gpus), dict(os.environ), "127.0.0.1"
+    line, environment, host = command(model, port, gpus, config["rl"]["vllm"]), dict(os.environ), "127.0.0.1"
     if nodes > 1:
         host = _nodes()[-1]
         line = ["srun", "--nodes=1", "--ntasks=1", f"--nodelist={host}", "--overlap", "--kill-on-bad-exit=1", *line]

@@ -25,6 +25,7 @@ from repro.launch import main_process
 from repro.models import adapter
 from repro.models.load import encode_chat, load_model, load_tokenizer
 from repro.tracking import open_tracker
+from repro.trainer_arguments import FIXED_SFT
 
 log = logging.getLogger(__name__)
 VERSION = 4  # of the stage; raise it when a change here makes other checkpoints
@@ -91,10 +92,37 @@ def imitated(path: str, samples: int, tokenizer, max_length: int) -> tuple[dict[
     return columns, dropped, {**vars(facts), "suspicion": facts.suspicion}
 
 
+def arguments(config: dict[str, Any], work: Path, rows: int):
+    """Return TRL's arguments for a cell whose train set has ``rows`` chains.
+
+    Raises:
+        ConfigError: the batch does not divide over the processes.
+    """
+    from trl import SFTConfig
+
+    sft = config["sft"]
+    steps = math.ceil(rows / sft["batch_size"]) * sft["epochs"]
+    share, rest = divmod(sft["batch_size"], int(os.environ.get("WORLD_SIZE", "1")))
+    if rest:
+        raise ConfigError(f"sft.batch_size={sft['batch_size']} does not divide over {os.environ['WORLD_SIZE']} processes")
+    made = SFTConfig(
+        **training.common_arguments(work, sft, config["seed"], steps)
+        # Else the loss is the mean of the processes' token means: chains differ in length, and the result would depend on their number.
+        | {"average_tokens_across_devices": True},
+        per_device_train_batch_size=share,
+        num_train_epochs=sft["epochs"],
+        max_length=sft["max_length"],
+        **FIXED_SFT,
+    )
+    training.one_gpu(made)
+    training.admit_fsdp()
+    return made
+
+
 def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[str, Any]:
     """Fine-tune the model in ``start`` and save ``work/model``. Returns facts for the manifest."""
     from datasets import Dataset
-    from trl import SFTConfig, SFTTrainer
+    from trl import SFTTrainer
 
     sft = config["sft"]
     tokenizer = load_tokenizer(start)
@@ -110,23 +138,7 @@ def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[
         raise ConfigError(f"sft.max_length={sft['max_length']} leaves none of {dropped} chains: give more tokens, or another sft.style")
     if dropped:
         log.info("sft: %d of %d chains are longer than sft.max_length=%d and left out", dropped, rows + dropped, sft["max_length"])
-    steps = math.ceil(rows / sft["batch_size"]) * sft["epochs"]
-    share, rest = divmod(sft["batch_size"], int(os.environ.get("WORLD_SIZE", "1")))
-    if rest:
-        raise ConfigError(f"sft.batch_size={sft['batch_size']} does not divide over {os.environ['WORLD_SIZE']} processes")
-    arguments = SFTConfig(
-        **training.common_arguments(work, sft, config["seed"], steps)
-        # Else the loss is the mean of the processes' token means: chains differ in length, and the result would depend on their number.
-        | {"average_tokens_across_devices": True},
-        per_device_train_batch_size=share,
-        num_train_epochs=sft["epochs"],
-        max_length=sft["max_length"],
-        packing=False,
-        dataset_kwargs={"skip_prepare_dataset": True},
-        loss_type="nll",
-    )
-    training.one_gpu(arguments)
-    training.admit_fsdp()
+    made = arguments(config, work, rows)
     lora = adapter_of(config, "sft")
     # Now that every process has its device.
     model = load_model(start, training=True, half=bool(lora) and lora["base_dtype"] == "bfloat16")
@@ -138,7 +150,7 @@ def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[
         trainer = SFTTrainer(
             model=model,
             peft_config=adapter.lora(lora) if lora else None,
-            args=arguments,
+            args=made,
             train_dataset=Dataset.from_dict(columns),
             processing_class=tokenizer,
         )
@@ -149,4 +161,4 @@ def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[
         training.run(trainer, work)
     training.finish(trainer, tokenizer, work)
     facts["parameters"] = adapter.sizes(trainer.accelerator.unwrap_model(trainer.model))
-    return {"tokens": sum(map(len, columns["input_ids"])) * sft["epochs"], "rows": rows, "steps": steps, **facts}
+    return {"tokens": sum(map(len, columns["input_ids"])) * sft["epochs"], "rows": rows, "steps": made.max_steps, **facts}

@@ -25,23 +25,20 @@ from repro.launch import main_process
 from repro.models import adapter
 from repro.progress import Progress
 from repro.store import RESUME
+from repro.trainer_arguments import FIXED
 
 
 def common_arguments(work: Path, section: dict[str, Any], seed: int, steps: int) -> dict[str, Any]:
-    """Trainer arguments that SFT and RL share; every default that TRL changed between versions is written out."""
+    """Trainer arguments that SFT and RL share; those that no key decides are in ``repro.trainer_arguments``."""
     gpu = torch.cuda.is_available()
     deepspeed = os.environ.get("ACCELERATE_USE_DEEPSPEED") == "true"
     return {
+        **FIXED,
         "output_dir": str(work / RESUME / "trainer"),
         "learning_rate": section["learning_rate"],
-        "lr_scheduler_type": "cosine_with_min_lr",
         "lr_scheduler_kwargs": {"min_lr_rate": section["min_learning_rate"]},
         "warmup_steps": math.ceil(section["warmup"] * steps),
         "max_steps": steps,
-        "adam_beta1": 0.9,
-        "adam_beta2": 0.95,
-        "weight_decay": 0.0,
-        "optim": "adamw_torch",
         "max_grad_norm": section.get("max_grad_norm", 1.0),
         "seed": seed,
         "data_seed": seed,

@@ -12,6 +12,7 @@ import psutil
 import pytest
 
 from repro import servers
+from repro.config import ConfigError
 
 # Answers /health/ after a while, like a server that loads a model, and has a child of its own, like vLLM's workers.
 STAND_IN = """
@@ -32,11 +33,12 @@ class Handler(http.server.BaseHTTPRequestHandler):
         pass
 http.server.HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
 """
-CONFIG = {"resources": {"server_gpus": 1, "rl": {"nodes": 1, "gpus": 4}}}
+VLLM = {"tensor_parallel": 1, "server_memory_share": 0.9, "max_length": None, "eager": False}
+CONFIG = {"resources": {"server_gpus": 1, "rl": {"nodes": 1, "gpus": 4}}, "rl": {"vllm": VLLM}}
 
 
 def stand_in(facts: Path, how: str = "works"):
-    return lambda model, port, gpus: [sys.executable, "-c", STAND_IN, str(port), str(facts), how]
+    return lambda model, port, gpus, settings: [sys.executable, "-c", STAND_IN, str(port), str(facts), how]
 
 
 def alive(facts: Path) -> list[int]:
@@ -124,6 +126,7 @@ def test_a_killed_cell_takes_its_server_along(tmp_path) -> None:
 import os, signal
 from pathlib import Path
 from repro import servers
+from repro.config import ConfigError
 from tests.test_servers import CONFIG, stand_in
 with servers.serving("rl", CONFIG, Path("."), stand_in(Path({str(facts)!r}))):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -138,3 +141,31 @@ with servers.serving("rl", CONFIG, Path("."), stand_in(Path({str(facts)!r}))):
     for left in alive(facts):  # its child: only the server itself is tied to the cell by the kernel
         os.kill(left, 9)
     assert not server
+
+
+def test_the_keys_of_the_engine_reach_the_server() -> None:
+    line = servers.vllm_command(Path("m"), 80, 4, VLLM)
+    assert line[line.index("--data_parallel_size") + 1] == "4"
+    assert line[line.index("--gpu_memory_utilization") + 1] == "0.9"
+    assert "--max_model_len" not in line and "--enforce_eager" not in line
+    changed = {**VLLM, "tensor_parallel": 2, "max_length": 99, "eager": True}
+    line = servers.vllm_command(Path("m"), 80, 4, changed)
+    for name, value in {
+        "--data_parallel_size": "2",
+        "--tensor_parallel_size": "2",
+        "--max_model_len": "99",
+        "--enforce_eager": "true",
+    }.items():
+        assert line[line.index(name) + 1] == value
+    with pytest.raises(ConfigError, match=r"tensor_parallel=3 .* server_gpus=4"):
+        servers.vllm_command(Path("m"), 80, 4, {**VLLM, "tensor_parallel": 3})
+
+
+def test_every_option_is_one_of_the_installed_server() -> None:
+    import importlib.util
+
+    source = Path(importlib.util.find_spec("trl").origin).parent / "scripts" / "vllm_serve.py"
+    text = source.read_text()  # it cannot be imported without vLLM
+    line = servers.vllm_command(Path("m"), 80, 4, {**VLLM, "max_length": 99, "eager": True})
+    for option in (word for word in line if word.startswith("--")):
+        assert f"    {option.removeprefix('--')}: " in text, option

@@ -19,6 +19,7 @@ kl, kl/k1            k3 and k1 estimates of the KL to the reference, mean a toke
 critic/explained_variance, critic/loss, critic/grad_norm, critic/learning_rate      PPO
 advantage/std        over tokens, before whitening
 sampler/logp_difference, sampler/logp_difference_max      |sampler's - trainer's log-probability| of the sampled tokens
+sampler/beyond_cap   share of tokens (or chains, rl.vllm.correction=sequence) whose importance weight is above the cap
 loss, grad_norm, entropy, learning_rate, clip_ratio/*     by TRL, mean over the step's updates
 step_time, tokens_per_second                              wall clock
 gpu_gib              most that tensors have held of the first process's GPU since the stage (or its resumed part) began, GiB; on a GPU

@@ -6,6 +6,7 @@ Every argument of TRL that changes the training signal is written out here, sinc
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 from pathlib import Path
@@ -21,8 +22,10 @@ from repro.models.load import load_model, load_tokenizer
 from repro.models.stop_tokens import stop_ids
 from repro.rewards.terms import from_config
 from repro.rl.budget import Budget
+from repro.rl.sampler_gap import correction_arguments
 from repro.servers import URL
 from repro.tracking import open_tracker
+from repro.trainer_arguments import FIXED_RL
 
 VERSION = 5  # of the stage; raise it when a change here makes other checkpoints
 SHOWN = {"accuracy": "acc", "length/mean": "tokens", "truncated": "trunc", "reward": "reward"}
@@ -54,8 +57,11 @@ def arguments(config: dict[str, Any], work: Path):
     micro, accumulation, updates = sizes(rl, processes)
     common = training.common_arguments(work, rl, config["seed"], limit(config["budget"], rl) * updates)
     common |= {"save_steps": rl["save_steps"] * updates, "logging_steps": updates}
+    vllm = rl["vllm"]
     made = GRPOConfig(
         **common,
+        **FIXED_RL,
+        **correction_arguments(vllm),
         per_device_train_batch_size=micro,
         gradient_accumulation_steps=accumulation,
         # TRL refuses groups of one, which a critic does not need; the real number is set below.
@@ -65,20 +71,17 @@ def arguments(config: dict[str, Any], work: Path):
         max_completion_length=rl["max_completion_length"],
         temperature=rl["temperature"],
         top_p=rl["top_p"],
-        top_k=0,
         # Not 0 makes TRL load the reference and compute its log-probabilities; where the KL acts is decided by the trainer.
         beta=rl["kl"] if rl["kl"] > 0 else float(rl["measure_kl"]),
-        use_bias_correction_kl=False,
         epsilon=rl["clip"],
         epsilon_high=rl["clip_high"],
         loss_type=LOSSES[rl["loss_aggregation"]],
-        scale_rewards="none",  # advantages are ours
-        importance_sampling_level="token",
-        mask_truncated_completions=False,  # ours acts in the loss only (repro.rl.trainer)
-        disable_dropout=True,
         use_vllm=rl["engine"].startswith("vllm"),
         vllm_mode=rl["engine"].removeprefix("vllm_") if rl["engine"].startswith("vllm") else "colocate",
         vllm_server_base_url=os.environ.get(URL),
+        vllm_gpu_memory_utilization=vllm["memory_share"],
+        vllm_tensor_parallel_size=vllm["tensor_parallel"],
+        vllm_max_model_length=vllm["max_length"],
         shuffle_dataset=rl["shuffle"],
         log_completions=False,
         remove_unused_columns=False,
@@ -87,6 +90,14 @@ def arguments(config: dict[str, Any], work: Path):
     training.one_gpu(made)
     training.admit_fsdp()
     return made
+
+
+def engine_settings(vllm: dict[str, Any]) -> None:
+    """Make TRL's colocated engine eager if it is to be; TRL has no argument for it."""
+    from trl.generation import vllm_generation
+
+    if vllm["eager"] and hasattr(vllm_generation, "LLM"):
+        vllm_generation.LLM = functools.partial(vllm_generation.LLM, enforce_eager=True)
 
 
 def signal_of(rl: dict[str, Any]):
@@ -128,6 +139,7 @@ def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[
     stops = stop_ids(tokenizer, model.generation_config)
     if made.use_vllm:
         made.generation_kwargs = {"stop_token_ids": stops}
+        engine_settings(rl["vllm"])
     # Before the trainer puts the policy's adapter into it.
     body = adapter.share(model.model) if lora and rl["baseline"] == "ppo" else None
     with open_tracker(config if main else {**config, "tracking": {"name": "none"}}, run_id, "rl") as tracker:

@@ -27,6 +27,7 @@ from repro.rl.budget import Budget
 from repro.rl.critic import CriticTrainer
 from repro.rl.metrics import facts, join, measure
 from repro.rl.prompt_order import PromptOrder, further_prompts
+from repro.rl.sampler_gap import share_beyond_cap
 from repro.rl.scoring import Scorer, stack_streams
 
 grpo_trainer.prepare_fsdp = spread.frozen  # of the reference; why is said there
@@ -351,8 +352,11 @@ class StreamTrainer(GRPOTrainer):
         if self.signal.entropy_coefficient:
             loss = loss - self.signal.entropy_coefficient * self._entropy_bonus(inputs)
         if "sampling_per_token_logps" in inputs:
-            trained = inputs.get("old_per_token_logps", self._logps)
-            difference = (trained - inputs["sampling_per_token_logps"]).abs() * inputs["token_mask"]
+            trained, sampled = inputs.get("old_per_token_logps", self._logps), inputs["sampling_per_token_logps"]
+            # vLLM leaves out a log-probability that is not a number.
+            difference = torch.nan_to_num((trained - sampled).abs()) * inputs["token_mask"]
+            if self.use_vllm and self.vllm_importance_sampling_correction:
+                self._log_beyond_cap(trained, sampled, inputs["token_mask"])
             totals = self._sum(torch.stack([difference.sum(), inputs["token_mask"].sum()]).double())
             worst = self.accelerator.gather(difference.max()[None]).max()
             self._log(sampler__logp_difference=totals[0] / totals[1], sampler__logp_difference_max=worst)
@@ -365,6 +369,13 @@ class StreamTrainer(GRPOTrainer):
             if self.critic_alone:
                 loss = loss * 0.0
         return loss
+
+    def _log_beyond_cap(self, trained: Tensor, sampled: Tensor, mask: Tensor) -> None:
+        """Log which share of the importance weights is above the cap."""
+        level = self.vllm_importance_sampling_mode.partition("_")[0]
+        counts = share_beyond_cap(trained, sampled, mask, level, self.vllm_importance_sampling_clip_max)
+        above, weights = self._sum(torch.stack(counts))
+        self._log(sampler__beyond_cap=above / weights)
 
     def _entropy_bonus(self, inputs: dict[str, Tensor]) -> Tensor:
         """Return the entropy of the policy, aggregated over tokens as the loss is.

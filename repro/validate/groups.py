@@ -213,6 +213,7 @@ def check_rl(config: DictConfig) -> None:
         "it acts only with rl.mask_truncated=true",
     )
     require(rl.engine in ENGINES, "rl.engine", rl.engine, f"choose one of {', '.join(ENGINES)}")
+    check_vllm(rl.vllm)
     require(rl.loss_aggregation in LOSSES, "rl.loss_aggregation", rl.loss_aggregation, f"choose one of {', '.join(LOSSES)}")
     terms = reward_terms(config)
     for name, term in terms.items():
@@ -262,6 +263,14 @@ def check_peft(config: DictConfig) -> None:
     require(targets == ALL or listed, "peft.target_modules", OmegaConf.to_container(config)["peft"]["target_modules"], what)
     if config.model.path is None:
         refuse_unknown(targets, LINEAR)
+
+
+def check_vllm(vllm: DictConfig) -> None:
+    levels, ways = ("off", "token", "sequence"), ("truncate", "mask")
+    require(vllm.correction in levels, "rl.vllm.correction", vllm.correction, f"choose one of {', '.join(levels)}")
+    require(vllm.beyond_cap in ways, "rl.vllm.beyond_cap", vllm.beyond_cap, f"choose one of {', '.join(ways)}")
+    for key in ("memory_share", "server_memory_share"):
+        require(vllm[key] > 0, f"rl.vllm.{key}", vllm[key], "it must be above 0 and below 1")
 
 
 def check_budget(config: DictConfig) -> None:

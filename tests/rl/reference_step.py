@@ -113,8 +113,10 @@ def advantages_of(rl: dict, rows: list[Row], policy, reference, critic):
     return advantages, targets, values, old, ref
 
 
-def policy_loss(rl: dict, rows: list[Row], chosen: list[int], policy, signal, total_tokens: int):
+def policy_loss(rl: dict, rows: list[Row], chosen: list[int], policy, signal, total_tokens: int, weights=None):
     """Return the loss of one update over the minibatch ``chosen``.
+
+    ``weights``: per row and token, of an importance-sampling correction.
 
     ``token_mean`` divides by the tokens of the whole rollout over its minibatches, so that every
     token of a rollout weighs the same in whichever minibatch it lies.
@@ -132,6 +134,8 @@ def policy_loss(rl: dict, rows: list[Row], chosen: list[int], policy, signal, to
         made, before = torch.tensor(advantages[i]), torch.tensor(old[i])
         ratio = torch.exp(logps - before)
         terms = -torch.min(ratio * made, ratio.clamp(1 - rl["clip"], 1 + high) * made)
+        if weights is not None:
+            terms = terms * torch.tensor(weights[i])
         if rl["kl"] > 0 and rl["kl_in"] == "loss":
             x = logps - torch.tensor(ref[i])
             terms = terms + rl["kl"] * (torch.exp(-x) - 1 + x)

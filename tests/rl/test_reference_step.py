@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import json
 import random
 from pathlib import Path
 
@@ -46,6 +47,12 @@ FURTHER = {
     "reward": ["cosine_repetition", "cosine"],
     "rl.whiten": ["true", "false"],
 }
+
+FIXED = [
+    "rl.steps=1", "rl.prompts_per_step=2", "rl.group_size=4", "rl.max_grad_norm=1e9", "rl.eval_steps=0",
+    "rl.kl=0.2", "rl.measure_kl=true", "rl.learning_rate=0.01", "rl.critic_learning_rate=0.01", "rl.warmup=0",
+    "rl.max_completion_length=32",
+]  # fmt: skip
 
 
 def overrides(setting: dict) -> list[str]:
@@ -117,6 +124,12 @@ class Recorded:
             critic.optimizer.step = self._step(critic.model, critic.optimizer.step, self.critic_updates, None)
 
     @staticmethod
+    def metrics(work: Path) -> dict:
+        """Return the metrics of the only step."""
+        (row,) = (work / ".resume" / "metrics.jsonl").read_text().splitlines()
+        return json.loads(row)
+
+    @staticmethod
     def _step(model, step, updates, chosen):
         def recorded(*arguments, **settings):
             weights = {n: p.detach().clone() for n, p in model.named_parameters()}
@@ -165,12 +178,7 @@ def error(model, weights: dict, gradients: dict, loss_of) -> float:
 
 def worst_error(start: Path, work: Path, setting: dict) -> float:
     """Return the largest relative error over all updates of policy and critic in one setting."""
-    fixed = [
-        "rl.steps=1", "rl.prompts_per_step=2", "rl.group_size=4", "rl.max_grad_norm=1e9", "rl.eval_steps=0",
-        "rl.kl=0.2", "rl.measure_kl=true", "rl.learning_rate=0.01", "rl.critic_learning_rate=0.01", "rl.warmup=0",
-        "rl.max_completion_length=32",
-    ]  # fmt: skip
-    rl, seen = record(start, work, [*overrides(setting), *fixed])
+    rl, seen = record(start, work, [*overrides(setting), *FIXED])
     truncated = [not row.finished for row in seen.rows]
     assert any(truncated) and not all(truncated)
     signal = advantages_of(rl, seen.rows, seen.policy, seen.reference, seen.critic)
