@@ -23,6 +23,7 @@ from evals.prompts import FORMATS, prompt_format, render
 from repro import interrupt
 from repro.config import ConfigError
 from repro.models.load import encode_chat, load_tokenizer
+from repro.models.positions import positions_of
 from repro.progress import Progress
 from repro.store import RESUME
 
@@ -128,32 +129,13 @@ def plan(settings: dict[str, Any], name: str, tokenizer) -> Plan:
     return Plan(benchmark, style, samples, [order[first : first + size] for first in range(0, len(order), size)])
 
 
-def context_window(path: Path) -> int | None:
-    """Tokens that the checkpoint's positions reach, stretched ones included; None if its config.json does not say.
-
-    Raises:
-        ConfigError: no config.json that can be read.
-    """
-    from transformers import AutoConfig
-
-    try:
-        config = AutoConfig.from_pretrained(str(path)).get_text_config()
-    except Exception as error:  # the library raises whatever its parsers raise
-        raise ConfigError(f"model.path={str(path)!r} has no usable config.json: {next(iter(str(error).splitlines()), '?')}") from None
-    window = getattr(config, "max_position_embeddings", None)
-    rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
-    if window and rope.get("rope_type") in ("linear", "dynamic", "yarn") and rope.get("factor"):
-        return max(window, int((rope.get("original_max_position_embeddings") or window) * rope["factor"]))
-    return window
-
-
 def check_context(path: Path, plans: list[Plan], max_tokens: int) -> int:
     """Tokens of the longest prompt and its answer.
 
     Raises:
         ConfigError: they do not fit the context window; generation would go on beyond it and give noise.
     """
-    window = context_window(path)
+    window = positions_of(path)
     longest = max((s for p in plans for s in p.samples), key=lambda s: len(s.prompt))
     needed = len(longest.prompt) + max_tokens
     if window is not None and needed > window:

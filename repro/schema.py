@@ -94,6 +94,7 @@ class TeacherConfig:
     top_p: float = positive(1, default=0.95)
     max_prompt: int = whole(1, default=2048)  # tokens of the longest prompt; of `path`
     max_tokens: int = whole(1, default=8192)  # of one answer (of one reply, with actions)
+    cut: bool = False  # of `path`: answers may end at its last position; false refuses what may not fit
     keep: str = "correct"  # correct: rejection sampling | all: unfiltered
 
 

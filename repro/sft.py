@@ -24,6 +24,7 @@ from repro.data.world import item_rng
 from repro.launch import main_process
 from repro.models import adapter
 from repro.models.load import encode_chat, load_model, load_tokenizer
+from repro.models.positions import refuse_longer
 from repro.tracking import open_tracker
 from repro.trainer_arguments import FIXED_SFT
 
@@ -138,6 +139,12 @@ def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[
         raise ConfigError(f"sft.max_length={sft['max_length']} leaves none of {dropped} chains: give more tokens, or another sft.style")
     if dropped:
         log.info("sft: %d of %d chains are longer than sft.max_length=%d and left out", dropped, rows + dropped, sft["max_length"])
+    refuse_longer(
+        start,
+        max(map(len, columns["input_ids"])),
+        f"sft.max_length={sft['max_length']}: the longest chain",
+        "set sft.max_length to at most {positions}, and longer chains are left out",
+    )
     made = arguments(config, work, rows)
     lora = adapter_of(config, "sft")
     # Now that every process has its device.

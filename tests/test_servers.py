@@ -126,7 +126,6 @@ def test_a_killed_cell_takes_its_server_along(tmp_path) -> None:
 import os, signal
 from pathlib import Path
 from repro import servers
-from repro.config import ConfigError
 from tests.test_servers import CONFIG, stand_in
 with servers.serving("rl", CONFIG, Path("."), stand_in(Path({str(facts)!r}))):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -157,7 +156,7 @@ def test_the_keys_of_the_engine_reach_the_server() -> None:
         "--enforce_eager": "true",
     }.items():
         assert line[line.index(name) + 1] == value
-    with pytest.raises(ConfigError, match=r"tensor_parallel=3 .* server_gpus=4"):
+    with pytest.raises(ConfigError, match=r"tensor_parallel=3 .*server_gpus=4"):
         servers.vllm_command(Path("m"), 80, 4, {**VLLM, "tensor_parallel": 3})
 
 

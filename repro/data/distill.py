@@ -77,7 +77,9 @@ def make_teacher(teacher: dict[str, Any]) -> Teacher:
             from repro.data.actions import SHOWN
 
             room += SHOWN
-        found = EngineTeacher(resolve(teacher["path"], teacher["revision"], "the teacher's path"), teacher["engine"], room)
+        folder = resolve(teacher["path"], teacher["revision"], "the teacher's path")
+        cut = teacher["cut"] or teacher["method"] == "actions"  # of which prompts grow
+        found = EngineTeacher(folder, teacher["engine"], room, cut=cut)
     if teacher["method"] == "actions":
         from repro.data.action_teacher import ActionTeacher
 
@@ -101,6 +103,7 @@ to continue what was killed. Prompts that contain a question of a benchmark that
   path         folder or hub name of a checkpoint instead of an endpoint. revision: commit of the hub's
   engine       transformers, vllm; transformers
   max_prompt   tokens of the longest prompt, for a checkpoint; 2048
+  cut          true: answers may end at the checkpoint's last position; false refuses what may not fit
   method       {", ".join(METHODS)}; answer. actions: action prompting (python -m repro.data.actions --help)
   reflector    model that reflects, with method=actions; the same one
   n            candidates a prompt; 32
@@ -118,6 +121,7 @@ def read(arguments: Sequence[str]) -> dict[str, Any]:
     from repro.keys import choice, pairs, real, whole
 
     plain = lambda key, text: text  # noqa: E731
+    truth = lambda key, text: choice(key, text, ("true", "false")) == "true"  # noqa: E731
     keys: dict[str, tuple[Any, Any]] = {
         "prompts": (None, plain),
         "limit": (None, whole),
@@ -132,6 +136,7 @@ def read(arguments: Sequence[str]) -> dict[str, Any]:
         "revision": (None, plain),
         "engine": ("transformers", lambda key, text: choice(key, text, list(ENGINES))),
         "max_prompt": (2048, whole),
+        "cut": (False, truth),
         "method": ("answer", lambda key, text: choice(key, text, METHODS)),
         "reflector": (None, plain),
         "n": (32, whole),
@@ -140,7 +145,7 @@ def read(arguments: Sequence[str]) -> dict[str, Any]:
         "max_tokens": (8192, whole),
         "seed": (0, lambda key, text: whole(key, text, 0)),
         "keep": ("correct", lambda key, text: choice(key, text, KEEP)),
-        "allow_contaminated": (False, lambda key, text: choice(key, text, ("true", "false")) == "true"),
+        "allow_contaminated": (False, truth),
     }
     given = pairs(arguments, list(keys))
     settings = {key: reader(key, given[key]) if key in given else default for key, (default, reader) in keys.items()}

@@ -20,6 +20,7 @@ from typing import Any, Protocol
 
 from repro.client import ChatClient
 from repro.config import ConfigError
+from repro.models.positions import longest_prompt, positions_of, refuse_longer
 
 Prompt = str | list[dict[str, str]]  # one user message, or a conversation
 
@@ -111,22 +112,33 @@ class EngineTeacher:
 
     Args:
         path: folder of the checkpoint. engine: ``transformers`` or ``vllm``. max_length: longest prompt + completion, tokens, or the
-            checkpoint's context where that is less (Qwen2.5-Math-72B-Instruct: 4,096). A completion is cut there.
+            checkpoint's positions where those are fewer (Qwen2.5-Math-72B-Instruct: 4,096).
+        cut: a completion may be cut there, as where prompts grow with the completions before; else what may not fit is refused.
         name: for records and journals; the path by default.
     """
 
-    def __init__(self, path: Path, engine: str = "transformers", max_length: int = 16_384, name: str | None = None) -> None:
-        from transformers import AutoConfig
-
+    def __init__(
+        self, path: Path, engine: str = "transformers", max_length: int = 16_384, name: str | None = None, cut: bool = False
+    ) -> None:
         from evals.engines import make
         from repro.models.load import load_tokenizer
 
         self.tokenizer = load_tokenizer(path)  # first, since it says in one line that a folder is no checkpoint
-        context = getattr(AutoConfig.from_pretrained(path), "max_position_embeddings", None)
+        context = positions_of(path)
+        self.path, self.cut = path, cut
         self.max_length, self.name = min(max_length, context or max_length), name or str(path)
         self.engine = make(engine, path, self.tokenizer, self.max_length)
 
     def generate(self, prompts, n=1, *, temperature, top_p, max_tokens, seed, samples=None) -> Iterator[Completion]:
+        if not self.cut:
+            room = (positions_of(self.path) or self.max_length) - max_tokens
+            longest = longest_prompt(self.tokenizer, map(messages, prompts), room)
+            refuse_longer(
+                self.path,
+                longest + max_tokens,
+                f"max_tokens={max_tokens} after a prompt of {longest}",
+                f"set the teacher's max_tokens to at most {max(0, room + max_tokens - longest)}",
+            )
         pairs = wanted(len(prompts), n, samples)
         while batch := list(islice(pairs, self.engine.batch)):
             ids = {prompt: self._encode(prompts[prompt]) for prompt, _ in batch}

@@ -19,6 +19,7 @@ from repro.data.web import rl_data, train_items
 from repro.launch import main_process
 from repro.models import adapter
 from repro.models.load import load_model, load_tokenizer
+from repro.models.positions import longest_prompt, positions_of, refuse_longer
 from repro.models.stop_tokens import stop_ids
 from repro.rewards.terms import from_config
 from repro.rl.budget import Budget
@@ -130,6 +131,15 @@ def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[
         "question_id": [item.problem.id for item in items],
         "difficulty": [str(item.problem.degree) for item in items],
     }
+    positions, limit = positions_of(start), rl["max_completion_length"]
+    if positions is not None:
+        longest = longest_prompt(tokenizer, rows["prompt"], positions - limit)
+        refuse_longer(
+            start,
+            longest + limit,
+            f"rl.max_completion_length={limit} after a prompt of {longest}",
+            f"set rl.max_completion_length to at most {positions - longest}, or leave out long prompts",
+        )
     made = arguments(config, work)
     updates = rl["epochs"] * rl["minibatches"]
     begin = checkpoints.start_step(work, updates)

@@ -283,11 +283,11 @@ def test_a_checkpoint_teaches_the_same_whole_or_in_parts(checkpoint):
         assert completion.prompt_tokens == 10 and completion.finish_reason in ("stop", "length")
         assert completion.completion_tokens == len(ids) + (completion.finish_reason == "stop")
     assert {c.text for c in teacher.generate(prompts, 3, **sampling, seed=2)} != {c.text for c in whole.values()}
-    short = EngineTeacher(checkpoint, max_length=20)  # a context that the answers do not fit into
+    short = EngineTeacher(checkpoint, max_length=20, cut=True)  # a context that the answers do not fit into
     for completion in short.generate([*prompts, f"{prompts[0]} A1"], 2, **{**sampling, "max_tokens": 10**9}, seed=1):
         assert completion.prompt_tokens + completion.completion_tokens <= 20
         assert completion.finish_reason == "length" or completion.prompt_tokens + completion.completion_tokens <= 20
         if completion.prompt < 2:
             assert whole[completion.prompt, completion.sample].text.startswith(completion.text)
-    with pytest.raises(ConfigError, match="leaves no room for an answer"):
+    with pytest.raises(ConfigError, match="leaves no room for an answer|after a prompt of 602"):
         list(teacher.generate(["find x " * 300], **sampling, seed=0))

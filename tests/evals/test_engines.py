@@ -15,6 +15,7 @@ from evals.command import main
 from evals.prompts import FORMATS, Format
 from repro.config import ConfigError
 from repro.models.load import device_name
+from repro.models.positions import positions_of
 from repro.store import RESUME
 from repro.verifiers import Verifier
 from tests.data.wide_heads import widen
@@ -100,7 +101,7 @@ def test_context_window(tmp_path, capsys, generated):
     config = json.loads((MODEL / "config.json").read_text())
     stretched = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 320, "rope_theta": 10000.0}
     (tmp_path / "config.json").write_text(json.dumps({**config, "rope_parameters": stretched}))
-    assert harness.context_window(tmp_path) == 1280
+    assert positions_of(tmp_path) == 1280
 
 
 def test_vllm_gets_a_seed_a_sample_and_the_stop_strings(tmp_path, monkeypatch, tokenizer):
