@@ -289,5 +289,5 @@ def test_a_checkpoint_teaches_the_same_whole_or_in_parts(checkpoint):
         assert completion.finish_reason == "length" or completion.prompt_tokens + completion.completion_tokens <= 20
         if completion.prompt < 2:
             assert whole[completion.prompt, completion.sample].text.startswith(completion.text)
-    with pytest.raises(ConfigError, match="leaves no room for an answer|after a prompt of 602"):
+    with pytest.raises(ConfigError, match=r"leaves no room for an answer|after a prompt of 602"):
         list(teacher.generate(["find x " * 300], **sampling, seed=0))
