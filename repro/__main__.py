@@ -31,10 +31,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from repro import arguments
 from repro.config import plain, register
+from repro.hydra_versions import main_options, register_resolver
 
 register()
 sys.path.append(str(Path(__file__).parent / "plugins"))  # hydra_plugins: where Hydra looks for launchers
-OmegaConf.register_new_resolver("cell_dir", lambda *, _root_: _cell_dir(_root_), replace=True)
+register_resolver("cell_dir", lambda *, _root_: _cell_dir(_root_), replace=True)
 
 
 def _cell_dir(root: DictConfig) -> str:
@@ -43,7 +44,7 @@ def _cell_dir(root: DictConfig) -> str:
     return cell_dir(plain(OmegaConf.masked_copy(root, [key for key in root if key != "hydra"])))
 
 
-@hydra.main(config_path="../conf", config_name="config", version_base="1.3")
+@hydra.main(config_path="../conf", config_name="config", **main_options())
 def task(config: DictConfig) -> None:
     from repro.sweep import run_in_sweep
 
@@ -56,13 +57,13 @@ def main() -> None:
     from repro.sweep import close, exit_code
 
     logging.raiseExceptions = False  # a log file on a full disk would print a traceback a line
-    arguments.flag_first(sys.argv)
     wanted_full = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting with 1
     if signal.getsignal(signal.SIGINT) is _leave:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         arguments.check(sys.argv[1:])
+        sys.argv[1:] = arguments.for_hydra(sys.argv[1:])
         task()
     except KeyboardInterrupt:
         print("repro: interrupted; the same command continues where it was", file=sys.stderr)

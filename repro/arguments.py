@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
+import contextlib
 import difflib
 import re
+import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NoReturn
+
+from omegaconf import DictConfig
 
 from repro.config import ConfigError
 
@@ -97,12 +103,79 @@ def _recipes(value: str) -> None:
             )
 
 
-def flag_first(arguments: list[str]) -> None:
-    """Move ``-m`` to the front, in place: argparse takes overrides in one run only, so the flag may not stand between them."""
-    for flag in ("-m", "--multirun"):
-        if flag in arguments[1:]:
-            arguments.remove(flag)
-            arguments.insert(1, flag)
+def options(words: Sequence[str]) -> argparse.Namespace:
+    """Return Hydra's reading of a command line: its options, and the overrides as ``.overrides``.
+
+    Raises:
+        ConfigError: one line for options that Hydra answers with its usage or a traceback.
+    """
+    from hydra._internal.utils import get_args_parser
+
+    def refuse(message: str) -> NoReturn:
+        raise ConfigError(f"{message} (python -m repro --hydra-help lists the options)")
+
+    parser = get_args_parser()
+    parser.error = refuse
+    given = parser.parse_intermixed_args(list(words))
+    chosen = [name for name in ("run", "multirun", "cfg", "info", "shell_completion") if getattr(given, name)]
+    if len(chosen) > 1 and chosen != ["multirun", "cfg"]:
+        flags = " and ".join(f"--{name}" for name in chosen)
+        raise ConfigError(f"{flags} exclude each other: give one of them")
+    if given.resolve and not (given.cfg or given.help):
+        raise ConfigError("--resolve needs --cfg job|hydra|all")
+    return given
+
+
+def for_hydra(words: Sequence[str]) -> list[str]:
+    """Return the arguments as Hydra is to get them.
+
+    Options come first, since argparse takes overrides in one run only. A sweep is named as such, since Hydra 1.4 does not look for
+    ``hydra.mode`` in an experiment, and its values of parts that the default choices lack are handed to its cells
+    (``repro.sweep.overrides``).
+
+    Raises:
+        ConfigError: ``--cfg`` of a sweep, with the line that shows its first cell.
+    """
+    from repro.sweep.overrides import hand_to_cells, is_deep, parsed
+
+    given = options(words)
+    flags = [word for word in words if word not in given.overrides]
+    plain = [*flags, *given.overrides]
+    mode = next((parsed(text).value() for text in given.overrides if parsed(text).key_or_group == "hydra.mode"), None)
+    if given.config_dir and not Path(given.config_dir).is_dir():
+        return plain  # Hydra says so
+    if given.help or given.hydra_help or given.info or given.shell_completion or given.run or mode == "RUN":
+        return plain
+    from repro.plan.cells import command_jobs, is_sweep
+
+    swept = [text for text in given.overrides if parsed(text).is_sweep_override()]
+    with _composer(given.config_dir) as compose:
+        try:
+            master = compose([text for text in given.overrides if text not in swept and not is_deep(text)])
+        except Exception:  # Hydra says what is wrong
+            return plain
+        several = is_sweep(master, given.multirun) or bool(given.cfg and swept)
+        if several and given.cfg:
+            _, jobs, _ = command_jobs(given.overrides, multirun=True)
+            shown = [word for word in flags if word not in ("-m", "--multirun")]
+            line = shlex.join(["python", "-m", "repro", *shown, "hydra.mode=RUN", *jobs[0]])
+            raise ConfigError(f"--cfg shows one cell, and this is a sweep of {len(jobs)}; the first of them: {line}")
+    if not several:
+        return plain
+    told = [] if given.multirun or mode else ["hydra.mode=MULTIRUN"]
+    return [*flags, *hand_to_cells(given.overrides, master), *told]
+
+
+@contextlib.contextmanager
+def _composer(config_dir: str | None) -> Iterator[Callable[[list[str]], DictConfig]]:
+    """Yield Hydra's composition of overrides, with its own node and what ``--config-dir`` adds."""
+    from hydra import compose, initialize_config_dir
+
+    from repro.hydra_versions import VERSION_BASE
+
+    added = [] if config_dir is None else [f"hydra.searchpath=[file://{Path(config_dir).absolute()}]"]
+    with initialize_config_dir(str(CONF), **VERSION_BASE):
+        yield lambda overrides: compose("config", overrides=[*added, *overrides], return_hydra_config=True)
 
 
 def key_of_what_is_off() -> str | None:
@@ -110,22 +183,17 @@ def key_of_what_is_off() -> str | None:
 
     Composes once more, without the overrides that set values.
     """
-    from hydra import compose, initialize_config_dir
     from hydra.core.global_hydra import GlobalHydra
-    from omegaconf import OmegaConf
 
-    words = [word for word in sys.argv[1:] if "=" in word and not word.startswith("-")]
-    values = [word for word in words if "." in word.partition("=")[0] and not word.startswith("hydra.")]
+    from repro.sweep.overrides import is_deep, parsed, part_that_is_off
+
+    given = options(sys.argv[1:])
+    deep = [text for text in given.overrides if is_deep(text)]
     GlobalHydra.instance().clear()
     try:
-        with initialize_config_dir(str(CONF), version_base="1.3"):
-            config = compose("config", overrides=[word for word in words if word not in values and "," not in word])
+        with _composer(given.config_dir) as compose:
+            config = compose([text for text in given.overrides if text not in deep and not parsed(text).is_sweep_override()])
     except Exception:  # a second fault, which comes to light once the first is mended
         return None
-    for word in values:
-        key = word.partition("=")[0].lstrip("+~")
-        parts = key.split(".")
-        for depth in range(1, len(parts)):
-            if OmegaConf.select(config, ".".join(parts[:depth])) is None:
-                return key
-    return None
+    keys = (parsed(text).key_or_group for text in deep)
+    return next((key for key in keys if part_that_is_off(config, key)), None)

@@ -75,9 +75,11 @@ def register() -> None:
     """Tell Hydra about the schema and the resolvers of ``conf/model``; called before composing."""
     from hydra.core.config_store import ConfigStore
 
+    from repro.hydra_versions import register_resolver
+
     ConfigStore.instance().store(name="schema", node=Config)
-    OmegaConf.register_new_resolver("label", label, replace=True)
-    OmegaConf.register_new_resolver("part", lambda role, path: role if path is None else None, replace=True)
+    register_resolver("label", label, replace=True)
+    register_resolver("part", lambda role, path: role if path is None else None, replace=True)
 
 
 def own_chains(sft: Any) -> bool:

@@ -40,7 +40,7 @@ def explain(error: BaseException, place: str = "paths.outputs") -> str | None:
         return f"cannot write {error.filename} ({error.strerror}): choose another folder with {place}=..."
     if isinstance(error, MemoryError) or "can't allocate memory" in str(error):
         return f"out of memory ({_first(error)}): use smaller batches (rl.micro_batch_size, eval.batch_size, ...) or a smaller model"
-    if isinstance(error, AssertionError) and "Unexpected type for root: NoneType" in str(error):
+    if _sets_below_null(error):
         key = arguments.key_of_what_is_off()
         what = f"{key} is a key of something" if key else "an override sets a key of something"
         return f"{what} that is off (null): choose it first, e.g. reward=cosine reward.cosine.r0_correct=10"
@@ -55,6 +55,15 @@ def explain(error: BaseException, place: str = "paths.outputs") -> str | None:
         if isinstance(inner, (ConfigError, StoreError)):
             return str(inner)
     return _hydra_line(chain)
+
+
+def _sets_below_null(error: BaseException) -> bool:
+    """Whether Hydra could not set a value since its parent is null: Hydra 1.3 fails an assertion, or merges into nothing; 1.4 says so."""
+    if isinstance(error, AssertionError):
+        return "Unexpected type for root: NoneType" in str(error)
+    if isinstance(error, AttributeError):
+        return "'NoneType'" in str(error) and "full_key:" in str(error)
+    return "Error merging override" in str(error) and str(error.__cause__).endswith(" is None")
 
 
 def _first(error: BaseException) -> str:

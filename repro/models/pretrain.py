@@ -195,6 +195,7 @@ def main() -> None:
     from hydra import compose, initialize_config_dir
 
     from repro.config import plain, register
+    from repro.hydra_versions import VERSION_BASE
     from repro.models.base import install
     from repro.store import Store
 
@@ -206,7 +207,7 @@ def main() -> None:
         return
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     register()
-    with initialize_config_dir(str(Path(__file__).parents[2] / "conf"), version_base="1.3"):
+    with initialize_config_dir(str(Path(__file__).parents[2] / "conf"), **VERSION_BASE):
         config = compose("config", overrides=[*sys.argv[1:], "model.micro.shipped=false"])
     print(install(plain(config)["model"], Store(config.paths.store), config.threads))
 

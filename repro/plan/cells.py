@@ -10,19 +10,24 @@ share once; its key in the store, which needs the checksums of its inputs, is ``
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf
 
 from repro import arguments
 from repro.budget import kind_of, last_step, read_by_key
 from repro.config import ConfigError, adapter_of, plain, register
+from repro.hydra_versions import VERSION_BASE
+from repro.sweep.overrides import hand_to_cells, is_deep, parsed, where_they_apply
+from repro.sweep.whole import check_cell, check_choices
 from repro.tracking import searches
 from repro.validate import validate
 
@@ -98,10 +103,13 @@ def combinations(overrides: Sequence[str], params: dict[str, Any]) -> list[list[
         ConfigError: a sweep that only other sweepers understand (``interval(0,1)``).
         hydra.errors.OverrideParseException: an override that cannot be read.
     """
-    from hydra.core.override_parser.overrides_parser import OverridesParser
+    return product([parsed(text) for text in (*(f"{key}={value}" for key, value in params.items()), *overrides)])
 
+
+def product(overrides: Iterable[Override]) -> list[list[str]]:
+    """The same of parsed overrides, those of the experiment first. Raises ConfigError."""
     choices: dict[str, list[str]] = {}
-    for override in OverridesParser.create().parse_overrides([*(f"{key}={value}" for key, value in params.items()), *overrides]):
+    for override in overrides:
         key = override.get_key_element()
         if not override.is_sweep_override():
             choices[key] = [f"{key}={override.get_value_element_as_str()}" if not override.is_delete() else override.input_line]
@@ -116,12 +124,6 @@ def without(jobs: Iterable[Sequence[str]], skip: Iterable[str]) -> list[list[str
     """The jobs that hold none of the combinations of ``hydra.sweeper.skip`` (overrides with spaces between)."""
     unwanted = [set(combination.split()) for combination in skip]
     return [list(job) for job in jobs if not any(combination <= set(job) for combination in unwanted)]
-
-
-def _swept(overrides: Sequence[str]) -> list[str]:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
-    return [o.input_line for o in OverridesParser.create().parse_overrides(list(overrides)) if o.is_sweep_override()]
 
 
 def _but_seed(job: list[str]) -> tuple[str, ...]:
@@ -140,6 +142,55 @@ def _with_seed(job: list[str], composed: dict[tuple[str, ...], Any]) -> Any:
     return config
 
 
+def is_sweep(master: DictConfig, multirun: bool) -> bool:
+    """Whether Hydra runs a sweep. ``master``: the composed configuration with its ``hydra`` node."""
+    return multirun or (master.hydra.mode is not None and master.hydra.mode.name == "MULTIRUN")
+
+
+def command_jobs(overrides: list[str], *, multirun: bool) -> tuple[bool, list[list[str]], Callable[[list[str]], DictConfig]]:
+    """Return whether a command line is a sweep, the overrides of its cells, and what composes one of them. Hydra must be initialized.
+
+    Raises:
+        ConfigError: sweeps without cells, and of other sweepers than the basic one; the composition raises it for what a cell may not set.
+    """
+    from hydra import compose
+
+    swept = [text for text in overrides if parsed(text).is_sweep_override()]
+    shared = [text for text in overrides if text not in swept]
+    shallow = [text for text in shared if not is_deep(text)]
+    master = compose("config", overrides=shallow, return_hydra_config=True)
+    if not is_sweep(master, multirun):
+        if swept:
+            raise ConfigError(f"{swept[0]} is a sweep, and this would be a single run: add -m")
+        return False, [overrides], _composer(check_choices)
+    handed = [text for text in hand_to_cells(shared, master) if not parsed(text).is_sweep_override()]
+    if handed != shallow:
+        master = compose("config", overrides=handed, return_hydra_config=True)
+    target = master.hydra.sweeper["_target_"]
+    if not target.endswith((".BasicSweeper", "repro_launchers.Sweeper")):
+        raise ConfigError(f"cannot plan hydra/sweeper {target}: its cells are not known beforehand; use the basic one")
+    own = [text for text in overrides if parsed(text).is_hydra_override()]
+    jobs = combinations([text for text in overrides if text not in own], dict(master.hydra.sweeper.params or {}))
+    jobs = without(jobs, master.hydra.sweeper.get("skip") or ())
+    if not jobs:
+        raise ConfigError("the sweep has no cells: one of its lists is empty")
+
+    compose_cell = _composer(functools.partial(check_cell, master), own)
+    return True, where_they_apply(jobs, compose_cell), compose_cell
+
+
+def _composer(check: Callable[[DictConfig], None], own: Sequence[str] = ()) -> Callable[[list[str]], DictConfig]:
+    """Return what composes a cell from its overrides and those of Hydra, refuses what its hydra node may not set, and drops that node."""
+    from hydra import compose
+
+    def compose_cell(job: list[str]) -> DictConfig:
+        config = compose("config", overrides=[*own, *job], return_hydra_config=True)
+        check(config)
+        return OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+
+    return compose_cell
+
+
 def expand(overrides: Sequence[str], *, multirun: bool = False) -> Plan:
     """Compose and validate every cell of ``python -m repro OVERRIDES``. Imports no torch; the store is not looked at (``repro.plan.lookup``).
 
@@ -151,28 +202,16 @@ def expand(overrides: Sequence[str], *, multirun: bool = False) -> Plan:
         ConfigError: what ``python -m repro`` would refuse, and sweeps of other sweepers than the basic one.
         hydra.errors.HydraException: unknown groups, choices and keys.
     """
-    from hydra import compose, initialize_config_dir
+    from hydra import initialize_config_dir
 
     register()
     arguments.check(overrides)
-    overrides, swept = list(overrides), _swept(overrides)
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        master = compose("config", overrides=[o for o in overrides if o not in swept], return_hydra_config=True).hydra
-        sweep = multirun or (OmegaConf.select(master, "mode") is not None and master.mode.name == "MULTIRUN")
-        if not sweep and swept:
-            raise ConfigError(f"{swept[0]} is a sweep, and this would be a single run: add -m")
-        jobs = [overrides]
-        if sweep:
-            target = master.sweeper["_target_"]
-            if not target.endswith((".BasicSweeper", "repro_launchers.Sweeper")):
-                raise ConfigError(f"cannot plan hydra/sweeper {target}: its cells are not known beforehand; use the basic one")
-            jobs = combinations([o for o in overrides if not o.lstrip("+~").startswith("hydra")], dict(master.sweeper.params or {}))
-            jobs = without(jobs, master.sweeper.get("skip") or ())
-        if not jobs:
-            raise ConfigError("the sweep has no cells: one of its lists is empty")
+    overrides = list(overrides)
+    with initialize_config_dir(str(CONF), **VERSION_BASE):
+        sweep, jobs, compose_cell = command_jobs(overrides, multirun=multirun)
         cells, composed = [], {}
         for job in jobs:
-            config = _with_seed(job, composed) or compose("config", overrides=job)
+            config = _with_seed(job, composed) or compose_cell(job)
             composed[_but_seed(job)] = config
             validate(config)
             resolved = plain(config)

@@ -228,11 +228,12 @@ def composed_terms(overrides: Sequence[str]) -> tuple[dict[str, Term], int]:
     from hydra import compose, initialize_config_dir
 
     from repro.config import plain, register
+    from repro.hydra_versions import VERSION_BASE
     from repro.rewards.terms import from_config
     from repro.validate import validate
 
     register()
-    with initialize_config_dir(str(Path(__file__).parents[2] / "conf"), version_base="1.3"):
+    with initialize_config_dir(str(Path(__file__).parents[2] / "conf"), **VERSION_BASE):
         config = compose("config", overrides=list(overrides))
     validate(config)
     return from_config(plain(config)["reward"]), config.rl.max_completion_length

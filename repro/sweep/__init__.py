@@ -181,16 +181,18 @@ class SweepReport(Callback):
 
     def on_run_start(self, config: DictConfig, **_: Any) -> None:
         """Refuse a single run before Hydra makes its folder."""
+        from repro.sweep.whole import check_choices
         from repro.validate import validate
 
         os.environ.pop(LEDGER, None)
         with _refusing():
+            check_choices(config)
             validate(OmegaConf.masked_copy(config, [key for key in config if key != "hydra"]))
             check_folders(config, "run")
 
     def on_run_end(self, config: DictConfig, **_: Any) -> None:
-        folder = Path(config.hydra.runtime.output_dir)
         if exit_code() == 0 and RESULT not in os.environ:  # not refused, not one of many
+            folder = Path(config.hydra.runtime.output_dir)
             self._guarded(lambda: self._report(self._own_cell(folder), folder))
 
     def _own_cell(self, folder: Path) -> list[dict[str, Any]]:
@@ -200,14 +202,17 @@ class SweepReport(Callback):
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Open the ledger of this sweep."""
         global _ledger
+        from repro.sweep.whole import check_choices
+
         with _refusing():
+            check_choices(config)
             check_folders(config, "sweep")
             self.ledger = _ledger = Path(config.hydra.sweep.dir).absolute() / f".sweep-{uuid.uuid4().hex[:12]}"
             self.ledger.mkdir()
         os.environ[LEDGER] = str(self.ledger)
 
     def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        if not _detached:
+        if not _detached and sys.exc_info()[0] is None:  # Hydra 1.4 also calls this where the sweep was refused
             self._guarded(lambda: self._report(self._cells(), self.ledger.parent))
 
     def _cells(self) -> list[dict[str, Any]]:

@@ -18,15 +18,20 @@ from repro.sweep.folder import SweepFolder
 from repro.sweep.planner import plan
 from repro.sweep.status import counts, results, wait
 from repro.sweep.submit import start_pool, submit
+from repro.sweep.whole import check_cell
 
 
 def launch(
     name: str, settings: dict[str, Any], detached: bool, loader: Any, config: DictConfig, job_overrides: Sequence[Sequence[str]]
 ) -> None:
     """Run the cells of ``job_overrides``; their results go to the ledger of this sweep, from which its report is made."""
-    cells, target = plan(
-        job_overrides, lambda overrides: loader.load_sweep_config(config, list(overrides)), lambda key: bool(loader.get_group_options(key))
-    )
+
+    def compose(overrides: Sequence[str]) -> DictConfig:
+        cell = loader.load_sweep_config(config, list(overrides))
+        check_cell(config, cell)
+        return cell
+
+    cells, target = plan(job_overrides, compose, lambda key: bool(loader.get_group_options(key)))
     settings = {**settings, "threads": int(config.threads)}
     sweep = SweepFolder.create(target, cells, name, settings, search_path(config))
     try:

@@ -30,9 +30,10 @@ def asked_by(overrides: list[str]) -> dict[str, int]:
     from hydra import compose, initialize_config_module
 
     from repro.config import register
+    from repro.hydra_versions import VERSION_BASE
 
     register()
-    with initialize_config_module("conf", version_base="1.3"):
+    with initialize_config_module("conf", **VERSION_BASE):
         config = compose("config", overrides=overrides)
     validate(config)
     return allocation(plain(config))

@@ -44,7 +44,8 @@ class LocalLauncher(_Launcher):
 
 
 class Sweeper(BasicSweeper):
-    """Hydra's basic sweeper, less the combinations of ``hydra.sweeper.skip``. The basic one composes every cell beforehand to find errors; the
+    """Hydra's basic sweeper, less the combinations of ``hydra.sweeper.skip`` and values that do not apply
+    (``repro.sweep.overrides``). The basic one composes every cell beforehand to find errors; the
     launchers above do that themselves, much faster."""
 
     def __init__(self, max_batch_size: int | None, params: Any = None, skip: Sequence[str] = ()) -> None:
@@ -52,10 +53,18 @@ class Sweeper(BasicSweeper):
         self.skip = list(skip)
 
     def split_arguments(self, overrides: Any, max_batch_size: int | None) -> list[list[list[str]]]:
-        from repro.plan.cells import without
+        from repro.plan.cells import product, without
+        from repro.sweep.overrides import where_they_apply
 
-        return [without(batch, self.skip) for batch in super().split_arguments(overrides, max_batch_size)]
+        jobs = where_they_apply(without(product(overrides), self.skip), self._compose)
+        return [jobs] if max_batch_size is None else list(self.split_overrides_to_chunks(jobs, max_batch_size))
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
+        from repro.sweep.whole import check_cell
+
         if not isinstance(self.launcher, _Launcher):
-            super().validate_batch_is_legal(batch)
+            for job in batch:
+                check_cell(self.config, self._compose(job))
+
+    def _compose(self, job: Sequence[str]) -> DictConfig:
+        return self.hydra_context.config_loader.load_sweep_config(self.config, list(job))
