@@ -64,3 +64,11 @@ def shared_store(tmp_path_factory) -> Path:
     """A store for the tests that do not look at building: equal stages are built once a session, by whichever xdist worker is first."""
     root = tmp_path_factory.getbasetemp()
     return (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "shared-store"
+
+
+@pytest.fixture(scope="session")
+def start(tmp_path_factory) -> Path:
+    """A random checkpoint of a few thousand parameters."""
+    from tests.rl.small import make_start
+
+    return make_start(tmp_path_factory.mktemp("start"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from repro.data.actions import LIMITS, STATES, VERSION, Limits, Thought, machine
-from repro.data.teacher import Completion, Prompt, Teacher, messages, wanted
+from repro.data.teacher import Completion, Prompt, Teacher, user_text, wanted
 
 
 class ActionTeacher:
@@ -81,4 +81,4 @@ def _question(prompt: Prompt) -> str:
     """What the user asks, without the instruction to box, which is the answer state's."""
     from repro.data.prompts import INSTRUCTION
 
-    return "\n".join(m["content"] for m in messages(prompt) if m["role"] == "user").removesuffix(INSTRUCTION).strip()
+    return user_text(prompt).removesuffix(INSTRUCTION).strip()

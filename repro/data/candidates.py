@@ -18,11 +18,16 @@ ROWS = 512  # held at once before they are written
 
 
 def schema():
-    """Of kept.parquet and rejected.parquet. Token counts are null where an endpoint does not say; ``log``: JSON of the action method's steps."""
+    """Of kept.parquet and rejected.parquet.
+
+    ``prompt_messages``: JSON, where the prompt is a conversation; ``prompt`` is then what the user
+    says in it. Token counts are null where an endpoint does not say; ``log``: JSON of the action
+    method's steps.
+    """
     import pyarrow as pa
 
     text, number = pa.string(), pa.int64()
-    fields = {"prompt_id": text, "prompt": text, "response": text, "answer": text, "candidate": number}
+    fields = {"prompt_id": text, "prompt": text, "prompt_messages": text, "response": text, "answer": text, "candidate": number}
     fields |= {"prompt_tokens": number, "completion_tokens": number, "finish_reason": text}
     fields |= {"correct": pa.bool_(), "rule": text, "reason": text, "extracted": text, "verifier_version": text, "log": text}
     fields |= {"teacher": text, "temperature": pa.float64(), "top_p": pa.float64(), "max_tokens": number, "seed": number}

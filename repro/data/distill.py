@@ -20,7 +20,7 @@ from repro.client import ChatClient, EndpointError
 from repro.config import ConfigError
 from repro.data.decontaminate import Report, check
 from repro.data.rejection import KEEP, Task, distill
-from repro.data.teacher import EndpointTeacher, EngineTeacher, Teacher
+from repro.data.teacher import EndpointTeacher, EngineTeacher, Teacher, user_text
 
 log = logging.getLogger(__name__)
 METHODS = ("answer", "actions")
@@ -175,7 +175,7 @@ def _tasks(settings: dict[str, Any]) -> Iterator[tuple[Task, str]]:
 
     problems = load_problems(settings["prompts"], settings["limit"], key="prompts", answers=settings["keep"] == "correct")
     for problem in problems:
-        yield Task(problem.id, problem.prompt(), problem.answer, problem.task), problem.prompt()
+        yield Task(problem.id, problem.prompt(), problem.answer, problem.task), user_text(problem.prompt())
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -23,11 +23,11 @@ from typing import Any
 from repro.config import ConfigError
 from repro.data.candidates import Counts, Writer, schema
 from repro.data.journal import Journal
-from repro.data.teacher import Completion, Teacher
+from repro.data.teacher import Completion, Prompt, Teacher, user_text
 from repro.progress import Progress
 
 log = logging.getLogger(__name__)
-VERSION = 2  # of what is written; part of the stage's key
+VERSION = 3  # of what is written; part of the stage's key
 KEEP = ("correct", "all")
 
 
@@ -36,7 +36,7 @@ class Task:
     """A prompt for the teacher and the reference its answers are held against; ``task``: kind of comparison (``repro.verifiers``)."""
 
     id: str
-    prompt: str
+    prompt: Prompt
     gold: str
     task: str = "math"
 
@@ -127,7 +127,7 @@ def _check_tasks(tasks: Sequence[Task], verifier: Any, keep: str) -> None:
         if task.id in seen:
             raise ConfigError(f"prompt id {task.id} occurs twice; a result could not say which one it means")
         seen.add(task.id)
-        if not task.prompt.strip():
+        if not user_text(task.prompt).strip():
             raise ConfigError(f"prompt {task.id} is empty")
         if keep == "correct":
             try:
@@ -141,7 +141,7 @@ def _distinct(tasks: Sequence[Task]) -> tuple[list[Task], int]:
     first: dict[str, Task] = {}
     other = 0
     for task in tasks:
-        other += first.setdefault(task.prompt, task).gold != task.gold
+        other += first.setdefault(json.dumps(task.prompt), task).gold != task.gold
     if repeated := len(tasks) - len(first):
         log.warning("distill: %d prompts occur before and are left out, %d of them with another answer", repeated, other)
     return list(first.values()), repeated
@@ -157,7 +157,8 @@ def _scored(task: Task, completions: Sequence[Completion], verifier: Any, keep: 
     for completion, verdict in zip(completions, verdicts, strict=True):
         row = {
             "prompt_id": task.id,
-            "prompt": task.prompt,
+            "prompt": user_text(task.prompt),
+            "prompt_messages": None if isinstance(task.prompt, str) else json.dumps(task.prompt),
             "response": completion.text,
             "answer": task.gold,
             "candidate": completion.sample,

@@ -121,10 +121,12 @@ def pairs(source: str) -> Iterator[Pair]:
             response: str | None = talk[-1]["content"]
         else:
             prompt, response = _column(row, PROMPTS) or "", _column(row, RESPONSES)
+            if isinstance(row.get("prompt_messages"), str):  # as distillation writes it
+                prompt = json.loads(row["prompt_messages"])
             several = row.get("responses")
             if not prompt:
                 raise ConfigError(_unknown(row, source, index, f"{', '.join((*TALKS, *PROMPTS))} with the prompt"))
-            if not isinstance(row.get("prompt"), str) and INSTRUCTION not in prompt:
+            if isinstance(prompt, str) and not isinstance(row.get("prompt"), str) and INSTRUCTION not in prompt:
                 prompt = f"{prompt}\n{INSTRUCTION}"
             if response is None and isinstance(several, list) and all(isinstance(text, str) for text in several):
                 yield from (Pair(prompt, text) for text in several if text.strip())

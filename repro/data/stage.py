@@ -103,9 +103,9 @@ def identified(data: dict[str, Any]) -> dict[str, Any]:
 def tasks(data: dict[str, Any]) -> list[Any]:
     """The prompts of SFT's train set, with references."""
     from repro.data.rejection import Task
-    from repro.data.web import train_items
+    from repro.data.web import prompt_id, train_items
 
-    return [Task(item.problem.id, item.problem.prompt(), item.reference, item.task) for _, item in train_items(data)]
+    return [Task(prompt_id(split, item, data), item.problem.prompt(), item.reference, item.task) for split, item in train_items(data)]
 
 
 def contamination(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -138,11 +138,11 @@ def contamination(config: dict[str, Any]) -> dict[str, dict[str, Any]]:
 def _sources(config: dict[str, Any]) -> Iterator[tuple[str, Iterator[tuple[str, str]]]]:
     """(configuration key, its prompts) of every train set that the cell reads and that is not of the micro world."""
     from repro.data.sets import pairs
-    from repro.data.teacher import messages
+    from repro.data.teacher import messages, user_text
     from repro.data.web import SPLITS, rl_data, train_items
 
     def prompts(data: dict[str, Any]) -> Iterator[tuple[str, str]]:
-        return ((item.problem.id, item.problem.prompt()) for split, item in train_items(data) if split not in SPLITS)
+        return ((item.problem.id, user_text(item.problem.prompt())) for split, item in train_items(data) if split not in SPLITS)
 
     def foreign(data: dict[str, Any]) -> bool:
         return data["split"] == "file" or (data["split"] == "mixture" and any(name not in SPLITS for name in data["mixture"]))

@@ -67,7 +67,13 @@ class Teacher(Protocol):
 
 
 def messages(prompt: Prompt) -> list[dict[str, str]]:
+    """Return a prompt as a conversation."""
     return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+
+
+def user_text(prompt: Prompt) -> str:
+    """Return what the user says in a prompt, turn by turn on lines of their own."""
+    return "\n".join(turn["content"] for turn in messages(prompt) if turn["role"] == "user")
 
 
 def sample_key(prompt: Prompt, sample: int, seed: int) -> str:

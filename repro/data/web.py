@@ -146,6 +146,21 @@ def train_items(data: dict[str, Any]) -> list[tuple[str, Item]]:
     return found
 
 
+def prompt_id(split: str, item: Item, data: dict[str, Any]) -> str:
+    """Return the name of a training prompt, distinct within the train set that ``data`` describes.
+
+    It decides the random numbers of the prompt's completions. In a mixture two sources may hold
+    problems of one name (two files that number their rows, one problem in two splits), so all but
+    the micro world's own train set are named by their source too.
+
+    Args:
+        split: source of the item, as ``train_items`` gives it: a split, or a file's name.
+    """
+    if data["split"] != "mixture" or split == "train":
+        return item.problem.id
+    return f"{split}:{item.problem.id}"
+
+
 def rl_data(data: dict[str, Any]) -> dict[str, Any]:
     """What RL trains on: ``data.rl`` if there is one, else what SFT trains on."""
     return {**data, **data["rl"]} if data["rl"] else data

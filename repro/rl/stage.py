@@ -15,7 +15,8 @@ from typing import Any
 from repro import checkpoints, training
 from repro.budget import limit
 from repro.config import LOSSES, ConfigError, adapter_of
-from repro.data.web import rl_data, train_items
+from repro.data.teacher import messages
+from repro.data.web import prompt_id, rl_data, train_items
 from repro.launch import main_process
 from repro.models import adapter
 from repro.models.load import load_model, load_tokenizer
@@ -123,12 +124,14 @@ def build(config: dict[str, Any], start: Path, work: Path, run_id: str) -> dict[
     rl, data = config["rl"], config["data"]
     tokenizer = load_tokenizer(start)
     tokenizer.padding_side = "left"
-    items = [item for _, item in train_items(rl_data(data))]
+    source = rl_data(data)
+    drawn = train_items(source)
+    items = [item for _, item in drawn]
     rows = {
-        "prompt": [[{"role": "user", "content": item.problem.prompt()}] for item in items],
+        "prompt": [messages(item.problem.prompt()) for item in items],
         "gold": [item.reference for item in items],
         "task": [item.task for item in items],
-        "question_id": [item.problem.id for item in items],
+        "question_id": [prompt_id(split, item, source) for split, item in drawn],
         "difficulty": [str(item.problem.degree) for item in items],
     }
     positions, limit = positions_of(start), rl["max_completion_length"]

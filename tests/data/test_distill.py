@@ -174,7 +174,7 @@ FINE = {"id": "a", "prompt": ITEMS[0].problem.prompt(), "answer": "1"}
         ([{**FINE, "answer": ""}], [], "question a: the reference answer '' is empty"),
         ([{"id": "a", "prompt": "x"}], [], "the column answer is missing or no text (has: id, prompt)"),
         ([{"body": "x", "answer": "1"}], [], "the column problem (or prompt) is missing or no text (has: body, answer)"),
-        ([FINE, FINE], [], "occurs twice"),
+        ([FINE, FINE], [], "is that of row 1 too"),
         (None, ["n=0"], "n=0"),
         (None, ["keep=best"], "keep=best"),
         (None, ["tempreature=1"], "tempreature"),
