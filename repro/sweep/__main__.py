@@ -95,7 +95,8 @@ def cancel(options: argparse.Namespace) -> int:
     views = watch.look()
     if watch.trouble:
         raise slurm.SlurmError(watch.trouble)
-    open_ = [view for view in views if not view.final]
+    failed = [view for view in views if view.status == "running" and view.state.status == "failed"]  # their jobs are ending
+    open_ = [view for view in views if not view.final and view not in failed]
     for view in open_:
         give_up(sweep, view, "cancelled", "cancelled")
     print(

@@ -37,6 +37,9 @@ NEVER = {
     "launch failed requeued held": "its node could not start it, and Slurm holds it; exclude the node with hydra.launcher.exclude",
     "JobHoldMaxRequeue": "its nodes could not start it again and again, and Slurm holds it",
 }
+# Reasons with which a job waits until somebody releases it.
+HELD = ("JobHeldUser", "JobHeldAdmin", "job requeued in held state")
+WAITS = ("PENDING", "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "SPECIAL_EXIT")  # in the queue, on no node
 OVER = ("COMPLETED", "CANCELLED", "FAILED", "TIMEOUT", "NODE_FAIL", "PREEMPTED", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE")
 
 
@@ -204,15 +207,31 @@ def seconds(text: str | None) -> float | None:
     return float(((days * 24 + hours) * 60 + minutes) * 60 + rest)
 
 
-def requeue(job: str, patience: float = 600.0) -> None:
-    """Put a running job back into the queue. Raises SlurmError if Slurm refuses, or for ``patience`` seconds does not answer: its controller
-    may just be restarting, and a cell is not lost for that."""
+def requeued(job: str, restarts: int) -> bool:
+    """Tell whether Slurm has requeued a task since the attempt that began after ``restarts`` requeues of it."""
+    count = record(job).get("Restarts", "")
+    return count.isdigit() and int(count) > restarts
+
+
+def requeue(job: str, restarts: int, patience: float = 600.0) -> None:
+    """Put a running job back into the queue, unless Slurm has done so itself: for a node, a preemption or an administrator.
+
+    Args:
+        job: array job and task, ``12_3``.
+        restarts: how often Slurm had requeued it when this attempt began.
+        patience: seconds in which Slurm may not answer; its controller may just be restarting, and a cell is not lost for that.
+
+    Raises:
+        SlurmError: Slurm refuses, or does not answer.
+    """
     end = time.monotonic() + patience
     while True:
         try:
             call("scontrol", "requeue", job)
             return
         except SlurmError as error:
+            if requeued(job, restarts):  # before this call, or by one whose answer was lost
+                return
             if not (isinstance(error, SlurmSilent) or "contact" in str(error).lower()) or time.monotonic() > end:
                 raise
         time.sleep(5.0)

@@ -1,6 +1,7 @@
 """How a sweep stands: what the cells say of themselves, held against what the scheduler knows; the table, the wait, the final report.
 
-A cell that is neither final nor in the queue is dead, whether or not there is accounting: its job ended without a word (a killed supervisor, a
+A cell is failed or cancelled once its task has left the queue: until then Slurm may requeue it, for a node, a preemption or an
+administrator. A cell that is neither final nor in the queue is dead, whether or not there is accounting: its job ended without a word (a killed supervisor, a
 node that went down, a limit). That is believed only once it is seen twice, some seconds apart, since files and queue are not read at once,
 and never while the controller does not answer.
 """
@@ -72,9 +73,10 @@ class Watch:
             batch, task = tasks.get(cell.index, (None, None))
             number = f"{batch.job}_{task}" if batch is not None and batch.job else None
             old = self.views.get(cell.index)
-            if old is not None and old.final and old.task == number and cell.index not in self.missing:
-                continue
             queued = queue.get((batch.job, task)) if queue is not None and batch is not None and batch.job else None
+            settled = old is not None and old.final and old.task == number and cell.index not in self.missing
+            if settled and (old.status == "done" or queued is None):
+                continue
             state = self.sweep.state(cell.index) if cell.index in begun else State()
             output = self.sweep.root / "logs" / f"batch-{batch.number}-{task}.slurm" if is_slurm and batch is not None else None
             view = View(cell, state, state.status, state.reason, number, output)
@@ -90,22 +92,35 @@ class Watch:
         return [self.views[cell.index] for cell in self.sweep.cells()]
 
     def _with_queue(self, view: View, queue: dict | None, queued: slurm.Queued | None) -> None:
-        index, status = view.cell.index, view.state.status
+        """Hold a cell that is not done against its line of the queue, where there is one."""
+        index, state = view.cell.index, view.state
+        ended = state.status in ("failed", "cancelled")
         if queued is None:
-            if queue is not None and status not in ("failed", "cancelled"):
+            if queue is not None and not ended:
                 self._suspect(view, "")
-            elif queue is None and status == "cancelled":  # by whom is not known: Slurm may requeue it
-                view.status, view.detail = "running", "ending"
+            elif queue is None and ended:
+                self._ending(view)
             return
         self.missing.pop(index, None)
-        if queued.state == "PENDING":
+        if queued.state in slurm.WAITS:
             self.never[index] = self.never.get(index, 0) + 1 if queued.reason in slurm.NEVER else 0
-            view.status = "waiting" if view.state.attempt else "pending"
-            view.detail = slurm.NEVER.get(queued.reason) or view.state.reason or queued.reason
-        elif status == "cancelled":  # Slurm may be about to requeue it
-            view.status, view.detail = "running", "ending"
-        elif status in ("pending", "waiting"):
+            view.status = "waiting" if state.attempt else "pending"
+            view.detail = slurm.NEVER.get(queued.reason) or self._why_queued(view, queued)
+        elif ended:
+            self._ending(view)
+        elif state.status in ("pending", "waiting") and queued.state != "COMPLETING":  # the attempt before
             view.status, view.detail = "running", f"starting on {queued.nodes}"
+
+    def _why_queued(self, view: View, queued: slurm.Queued) -> str:
+        """Say why a task waits: what its last attempt left, or that Slurm took it from its node, and what holds it."""
+        taken = view.state.status in ("running", "failed", "cancelled")
+        why = f"requeued by Slurm ({queued.reason})" if taken else view.state.reason or queued.reason
+        held = queued.reason in slurm.HELD
+        return f"{why}; it is held: scontrol release {view.task}" if held else why
+
+    def _ending(self, view: View) -> None:
+        """The attempt has ended, but Slurm still has the task, or cannot be asked, and may requeue it."""
+        view.status, view.detail = "running", f"ending: {view.state.reason}"
 
     def _suspect(self, view: View, why: str) -> None:
         """Nobody knows the cell: lost, if it is so for a while."""

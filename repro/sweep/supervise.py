@@ -153,10 +153,14 @@ class Supervisor:
         else:
             state.status = "failed"
             state.reason = state.result.get("error") or self._refusal() or how_it_ended(code)
-        newer = self.sweep.state(self.cell.index).attempt > state.attempt  # another job has the cell by now
+        self.save(state)
+        return state
+
+    def save(self, state: State) -> None:
+        """Write how this attempt stands, unless another job has the cell by now."""
+        newer = self.sweep.state(self.cell.index).attempt > state.attempt
         if (state.status == "done" or not newer) and self.sweep.root.exists():
             self.sweep.write_state(self.cell.index, state)
-        return state
 
     def _refusal(self) -> str | None:
         """The line with which ``python -m repro`` refused to start, e.g. for a checkpoint that is gone."""
@@ -213,11 +217,14 @@ def main() -> None:
     state = supervisor.run()
     if state.status == "waiting":
         try:
-            slurm.requeue(job)
+            slurm.requeue(job, int(os.environ.get("SLURM_RESTART_COUNT") or 0))
             time.sleep(60)  # requeueing ends this process
         except slurm.SlurmError as error:
-            state.status, state.reason = "failed", f"{state.reason}, but Slurm does not requeue it ({error})"
-            sweep.write_state(supervisor.cell.index, state)
+            if supervisor.stop == "term":  # ended meanwhile, which is why Slurm refuses
+                state.status, state.reason = "cancelled", "ended by SIGTERM"
+            else:
+                state.status, state.reason = "failed", f"{state.reason}, but Slurm does not requeue it ({error})"
+            supervisor.save(state)
     sys.exit(0 if state.status in ("done", "waiting") else 1)
 
 
