@@ -54,18 +54,6 @@ def test_a_raising_cell_and_a_killed_task_are_named_and_the_rest_goes_on(cluster
 TRAINING = "outputs/store/rl/.*.work/.resume/metrics.jsonl"
 
 
-def test_usr2_is_a_checkpoint_and_a_requeue(cluster, calm_long, tmp_path) -> None:
-    command("submit", *LONG, *LAUNCHER, cwd=tmp_path)
-    wait_for_state(tmp_path, 0)
-    wait_for(TRAINING, tmp_path)
-    job = (sweep_of(tmp_path) / "batch-0.id").read_text()
-    subprocess.run(["scancel", "--signal=USR2", "--batch", f"{job}_0"], check=True, timeout=60)
-    wait_for_state(tmp_path, 0, attempt=2)
-    command("wait", cwd=tmp_path)
-    assert "checkpoint of step" in (sweep_of(tmp_path) / "logs" / "0.log").read_text()
-    assert records(tmp_path, 0) == records(calm_long, 0)
-
-
 @pytest.mark.slow
 def test_a_partition_that_preempts(cluster, calm_long, tmp_path) -> None:
     command("submit", *LONG, *LAUNCHER, cwd=tmp_path)
