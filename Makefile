@@ -8,10 +8,10 @@ JOBS   ?= 2
 export OMP_NUM_THREADS ?= 1
 export TOKENIZERS_PARALLELISM ?= false
 
-.PHONY: help install quickstart test test-slow test-slurm lint format bench bases clean
+.PHONY: help install quickstart test test-slow test-slurm test-hydra14 lint format bench bases clean
 
 help: ## show this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "repro needs Python 3.11 or newer; set PYTHON=python3.11")'
@@ -27,13 +27,16 @@ quickstart: install ## install and run the main job at micro scale (minutes, off
 	$(BIN)/python -m repro +experiment=quickstart
 
 test: install ## fast tests: no network, no GPU, no data folder
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --durations=20 -m "not slow and not slurm and not gpu"
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal --durations=20 -m "not slow and not slurm and not gpu and not hydra14"
 
 test-slow: install ## everything that this machine can run
 	$(BIN)/python -m pytest -m "not gpu"
 
 test-slurm: install ## sweeps on a real two-node Slurm (root, apt packages slurmctld slurmd slurm-client munge; else skipped)
 	$(BIN)/python -m pytest -m "slurm and not slow" tests/slurm
+
+test-hydra14: install ## every experiment at every scale under the newest pre-release of Hydra 1.4 (network; else skipped)
+	$(BIN)/python -m pytest -m hydra14 tests/test_hydra14.py
 
 lint: install ## ruff, lint and format
 	$(BIN)/ruff check .

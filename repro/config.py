@@ -6,6 +6,7 @@ impossible values and combinations. Imports nothing heavy.
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -71,8 +72,9 @@ def label(default: str, path: str | None) -> str:
     return re.sub(r"[^A-Za-z0-9._+-]+", "-", Path(path).name).strip("-.")[:60] or "model"
 
 
+@functools.cache
 def register() -> None:
-    """Tell Hydra about the schema and the resolvers of ``conf/model``; called before composing."""
+    """Tell Hydra about the schema and the resolvers of ``conf/model``, once a process; called before composing."""
     from hydra.core.config_store import ConfigStore
 
     from repro.hydra_versions import register_resolver
