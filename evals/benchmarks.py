@@ -10,15 +10,59 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from dataclasses import replace
+from typing import Any
 
 from evals import aime, gpqa, gsm8k, math500, micro, mmlu_pro, olympiadbench, theoremqa
-from evals.files import BenchmarkError
+from evals.files import BenchmarkError, check_questions
+from evals.prompts import FORMATS
 from evals.questions import Benchmark, FileBenchmark, Question
+from repro.config import ConfigError
+from repro.parts import load, source_hash
 
-__all__ = ["BENCHMARKS", "Benchmark", "FileBenchmark", "Question"]
+__all__ = ["BENCHMARKS", "Benchmark", "FileBenchmark", "Question", "state_of"]
 
 FAMILIES = (micro, math500, aime, gpqa, theoremqa, mmlu_pro, olympiadbench, gsm8k)
-BENCHMARKS: dict[str, Benchmark] = {benchmark.name: benchmark for family in FAMILIES for benchmark in family.ALL}
+
+
+class Benchmarks(dict[str, Benchmark]):
+    """The benchmarks by name, and those of users by import path (``package.module:NAME``)."""
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or (isinstance(name, str) and ":" in name and self.__missing__(name) is not None)
+
+    def __missing__(self, name: str) -> Benchmark:
+        """Return the user's benchmark under its path as name.
+
+        Raises:
+            KeyError: no path. ConfigError: what cannot be imported, or is no benchmark. BenchmarkError: a question of it that cannot be used.
+        """
+        if ":" not in name:
+            raise KeyError(name)
+        found = load(name, "benchmark")
+        if not isinstance(found, Benchmark):
+            raise ConfigError(f"benchmark={name!r} is a {type(found).__name__}, not an evals.benchmarks.Benchmark")
+        if found.style not in FORMATS:
+            raise ConfigError(f"benchmark={name!r}: style={found.style!r} does not exist: choose one of {', '.join(FORMATS)}")
+        if not isinstance(found, FileBenchmark):
+            check_questions(found.questions(TRIED), name)
+        made = self[name] = replace(found, name=name)
+        return made
+
+
+def state_of(name: str, benchmark: Benchmark, data: str | None) -> Any:
+    """Return what tells two states of a benchmark apart, for keys.
+
+    Its version; of a published one the contents of its file too; of a user's the source of its package.
+    """
+    if ":" in name:
+        own = source_hash(name, "benchmark")
+        return [benchmark.version, own, *([benchmark.contents(data)] if isinstance(benchmark, FileBenchmark) else [])]
+    return [benchmark.version, benchmark.contents(data)] if isinstance(benchmark, FileBenchmark) else benchmark.version
+
+
+TRIED = 64  # questions of a user's benchmark that are looked at before a run
+BENCHMARKS = Benchmarks({benchmark.name: benchmark for family in FAMILIES for benchmark in family.ALL})
 
 
 def main() -> None:

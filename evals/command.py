@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from evals import micro
-from evals.benchmarks import BENCHMARKS, FileBenchmark
+from evals.benchmarks import BENCHMARKS, FileBenchmark, state_of
 from evals.engines import ENGINES, INSTALL
 from evals.prompts import FORMATS
 from evals.sampling import SAMPLING
@@ -73,7 +73,7 @@ Exit code: 0; 2 for input that has to be mended, 1 where an engine failed, each 
 
 KEYS: dict[str, tuple[Any, Callable[[str, str], Any]]] = {  # key -> (default, reader)
     "model": (None, lambda key, text: text),
-    "benchmark": (None, lambda key, text: several(key, text, list(BENCHMARKS))),
+    "benchmark": (None, lambda key, text: several(key, text, BENCHMARKS)),
     "sampling": ("paper", lambda key, text: choice(key, text, list(SAMPLING))),
     "samples": (None, lambda key, text: whole(key, text, most=MOST_SAMPLES)),
     "temperature": (None, lambda key, text: real(key, text, 0, 100)),
@@ -140,9 +140,8 @@ def identity(settings: dict[str, Any], model: Path, version: str) -> dict[str, A
     questions = {}
     for name in settings["benchmark"]:
         benchmark = BENCHMARKS[name]
-        questions[name] = [benchmark.version]
-        if isinstance(benchmark, FileBenchmark):
-            questions[name].append(benchmark.contents(settings["data"]))
+        state = state_of(name, benchmark, settings["data"])
+        questions[name] = state if isinstance(state, list) else [state]
     kept = {key: value for key, value in settings.items() if key not in ("model", "out", "data", "benchmark")}
     weights = hashlib.sha256(json.dumps(fingerprint(model), sort_keys=True).encode()).hexdigest()[:16]
     return {"model": weights, "benchmark": questions, **kept, "harness": harness.VERSION, "verifier": version}

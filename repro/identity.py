@@ -10,7 +10,7 @@ import hashlib
 import json
 from typing import Any
 
-from repro import budget
+from repro import budget, parts
 from repro.config import adapters, own_chains
 from repro.tracking import arm_name, searches
 
@@ -33,6 +33,8 @@ def arm_key(config: dict[str, Any], stage: str | None = None) -> str:
     read = {key: config[key] for key in READS[stage] if key != "peft"}
     if used := adapters(config, *(kind for kind in ("sft", "rl") if kind in READS[stage])):
         read["peft"] = used
+    if stage == "rl" and (own := parts.sources(config)):
+        read["parts"] = own
     if stage == "rl" and config["rl"]["name"] != "none":
         read |= budget.read_by_key(config)
     text = json.dumps(read, sort_keys=True)

@@ -16,7 +16,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from repro import budget, interrupt, launch
+from repro import budget, interrupt, launch, parts
 from repro.config import adapter_of, adapters, plain
 from repro.identity import arm_key, decoding, told_apart
 from repro.store import Built, Stage, Store, fingerprint
@@ -156,6 +156,8 @@ class Cell:
         limited = budget.read_by_key(self.config)
         if limited:
             read |= {"rl": {key: value for key, value in self.config["rl"].items() if key not in RL_ENDS}, **limited}
+        if own := parts.sources(self.config):
+            read["parts"] = own
         verifier = {**self.config["verifier"], "version": VERSION, **judge_facts}
         stage = Stage("rl", {**read, "verifier": verifier}, {"model": start_key}, rl.VERSION)
         config = {**self.config, "judge_path": judge_path}
@@ -164,9 +166,10 @@ class Cell:
 
     def evaluate(self, kind: str, step: int, model: Path, model_key: str) -> None:
         from evals import harness
-        from evals.benchmarks import BENCHMARKS
+        from evals.benchmarks import BENCHMARKS, state_of
 
-        versions = {name: self._state(BENCHMARKS[name]) for name in self.config["eval"]["benchmarks"]}
+        data = self.config["eval"]["data"]
+        versions = {name: state_of(name, BENCHMARKS[name], data) for name in self.config["eval"]["benchmarks"]}
         read = {
             "eval": decoding(self.config["eval"]),
             "versions": versions,
@@ -183,14 +186,6 @@ class Cell:
             return facts
 
         self.evaluations.append((kind, step, self._note(f"eval {label}", self.store.get_or_build(stage, build))))
-
-    def _state(self, benchmark: Any) -> Any:
-        """What tells two states of a benchmark apart: its version, and of a published one the contents of its file."""
-        from evals.benchmarks import FileBenchmark
-
-        if not isinstance(benchmark, FileBenchmark):
-            return benchmark.version
-        return [benchmark.version, benchmark.contents(self.config["eval"]["data"])]
 
     def run(self) -> dict[str, Any]:
         """All stages; returns what ``cell.json`` holds."""

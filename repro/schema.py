@@ -15,6 +15,7 @@ from repro.bounds import below_one, positive, real, seed, share, whole
 from repro.rewards.terms import (
     ClassicTerm,
     CosineTerm,
+    CustomTerm,
     LengthScaledTerm,
     OverlongTerm,
     RandomTerm,
@@ -211,6 +212,7 @@ class RewardConfig:
     zero_rl: ZeroRLTerm | None = None
     overlong: OverlongTerm | None = None
     random: RandomTerm | None = None
+    custom: CustomTerm | None = None
 
 
 @dataclass
@@ -243,7 +245,9 @@ class VerifierConfig:
     """What RL is rewarded by; evaluation always uses the rule verifier."""
 
     name: str = MISSING
-    kind: str = MISSING  # rule | legacy | judge | random
+    kind: str = MISSING  # rule | legacy | judge | random | custom
+    path: str | None = None  # of custom: package.module.Name (repro.verifiers.custom)
+    arguments: dict[str, Any] = field(default_factory=dict)  # of custom
     tolerance: float = below_one()  # relative, for numeric references written as decimals
     legacy_prompt: bool = MISSING  # the legacy matcher reads the prompt too, as the paper's code does (D-4)
     probability: float = share()  # of random

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -252,6 +252,35 @@ class RandomTerm(Term):
         )
 
 
+@dataclass(kw_only=True)
+class CustomTerm(Term):
+    """A reward of the user's own, by import path (``repro.rewards.custom``)."""
+
+    path: str = ""  # package.module.Name of a class with compute(batch), or of a function of a batch
+    arguments: dict[str, Any] = field(default_factory=dict)  # for the class, or beside the batch
+
+    def validate(self) -> None:
+        """Raises ConfigError for code that cannot be used, tried on three made-up responses."""
+        super().validate()
+        self.compute(TRIAL)
+
+    def compute(self, batch: RewardBatch) -> np.ndarray | list[np.ndarray]:
+        from repro.rewards import custom
+
+        return custom.compute(self.path, dict(self.arguments), batch)
+
+
+TRIAL = RewardBatch(
+    lengths=np.array([3, 1, 4]),
+    correct=np.array([True, False, False]),
+    answered=np.array([True, False, True]),
+    token_ids=[[5, 6, 1], [7], [5, 5, 5, 5]],
+    texts=["so \\boxed{1}", "wait", "\\boxed{2} \\boxed{2}"],
+    question_ids=["q0", "q0", "q1"],
+    sample_indices=np.array([0, 1, 0]),
+    max_length=4,
+)
+
 TERMS: dict[str, type[Term]] = {
     "classic": ClassicTerm,
     "cosine": CosineTerm,
@@ -261,6 +290,7 @@ TERMS: dict[str, type[Term]] = {
     "zero_rl": ZeroRLTerm,
     "overlong": OverlongTerm,
     "random": RandomTerm,
+    "custom": CustomTerm,
 }
 
 

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from repro.config import BASELINES, BUDGETS, ENGINES, LOSSES, ConfigError, own_chains, reward_terms
 from repro.rewards.terms import validate_streams
+from repro.verifiers.choose import CHOICES
 
 DRAWN = 100_000  # a draw of more distinct micro problems would take long
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]{0,59}")  # names become folders and W&B labels
@@ -53,8 +54,16 @@ def check_names(config: DictConfig) -> None:
 
 def check_verifier(config: DictConfig) -> None:
     verifier = config.verifier
-    kinds = ("rule", "legacy", "judge", "random")
-    require(verifier.kind in kinds, "verifier.kind", verifier.kind, f"choose one of {', '.join(kinds)}")
+    require(verifier.kind in CHOICES, "verifier.kind", verifier.kind, f"choose one of {', '.join(CHOICES)}")
+    custom = verifier.kind == "custom"
+    require(
+        not custom or bool(verifier.path), "verifier.path", verifier.path, "verifier=custom needs one, e.g. mypackage.mymodule.MyVerifier"
+    )
+    require(custom or verifier.path is None, "verifier.path", verifier.path, "only verifier=custom reads it")
+    if custom and config.rl.name != "none":
+        from repro.verifiers import custom as own
+
+        own.make(verifier.path, dict(verifier.arguments))
     if verifier.noise is not None:
         for name, rates in verifier.noise.by_difficulty.items():
             good = OmegaConf.is_list(rates) and len(rates) == 2 and all(isinstance(r, (int, float)) and 0 <= r <= 1 for r in rates)
@@ -219,6 +228,8 @@ def check_rl(config: DictConfig) -> None:
     for name, term in terms.items():
         try:
             term.validate()
+        except ConfigError:  # of a user's own reward, which it names
+            raise
         except ValueError as error:
             raise ConfigError(f"reward.{name}: {error}") from None
         margin, window = getattr(term, "margin", 0), rl.max_completion_length

@@ -4,6 +4,7 @@ verifier=rule            extraction, rules, bounded algebra
 verifier=legacy          the paper code's string matcher; legacy_prompt reads the prompt too, as the original does
 verifier=judge           a language model: a checkpoint, an endpoint, or the micro judge that the run trains itself
 verifier=random          a coin; the control
+verifier=custom          one of the user's own, by import path (conf/README.md)
 verifier=noisy           rule with dialled errors; `verifier.noise` works on any of the others too
 """
 
@@ -13,7 +14,7 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
-CHOICES = ("rule", "legacy", "judge", "random")
+CHOICES = ("rule", "legacy", "judge", "random", "custom")
 COLUMNS = ("prompts", "question_ids", "samples", "difficulties")
 
 
@@ -55,6 +56,10 @@ def _inner(settings: Mapping[str, Any], judge_path: str | None):
         from repro.verifiers.noise import RandomVerifier
 
         return RandomVerifier(probability=settings["probability"], seed=settings["seed"])
+    if kind == "custom":
+        from repro.verifiers import custom
+
+        return custom.make(settings["path"], dict(settings["arguments"]))
     from repro.data.judge import MICRO_TEMPLATE
     from repro.verifiers.judge import TEMPLATE, EndpointBackend, JudgeVerifier, TransformersBackend
 
