@@ -81,5 +81,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    from repro.command import run as run_command
+
     logging.basicConfig(level=logging.WARNING, format="%(message)s")
-    main()
+    run_command(main, usage=__doc__)

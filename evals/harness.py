@@ -257,8 +257,7 @@ def _score(settings: dict[str, Any], p: Plan, samples: list[Sample], verifier, e
 
 
 if __name__ == "__main__":
-    import sys
-
     from evals.command import main
+    from repro.command import run as run_command
 
-    sys.exit(main())
+    run_command(main)

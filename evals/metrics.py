@@ -255,8 +255,7 @@ def length_difficulty(records: Any) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    import sys
-
     from evals.summary import main
+    from repro.command import run as run_command
 
-    sys.exit(main())
+    run_command(main)

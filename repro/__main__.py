@@ -51,13 +51,11 @@ def task(config: DictConfig) -> None:
     run_in_sweep(config)
 
 
-def main() -> None:
-    """Run, and turn every refusal into one line on stderr and exit code 2."""
-    from repro.errors import explain
+def main() -> int:
+    """Run what the command line says, and return the exit code."""
     from repro.sweep import close, exit_code
 
     logging.raiseExceptions = False  # a log file on a full disk would print a traceback a line
-    wanted_full = os.environ.get("HYDRA_FULL_ERROR")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing and exiting with 1
     if signal.getsignal(signal.SIGINT) is _leave:
         signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -65,20 +63,13 @@ def main() -> None:
         arguments.check(sys.argv[1:])
         sys.argv[1:] = arguments.for_hydra(sys.argv[1:])
         task()
-    except KeyboardInterrupt:
-        print("repro: interrupted; the same command continues where it was", file=sys.stderr)
-        sys.exit(130)
-    except Exception as error:
-        line = explain(error)
-        if line is None or wanted_full:
-            raise
-        print(f"repro: {line}", file=sys.stderr)
-        sys.exit(2)
     finally:
         close()
         logging.disable()  # torch logs the statistics of its caches at exit
-    sys.exit(exit_code())
+    return exit_code()
 
 
 if __name__ == "__main__":
-    main()
+    from repro.command import run as run_command
+
+    run_command(main, interrupted="interrupted; the same command continues where it was")

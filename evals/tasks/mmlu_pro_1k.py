@@ -44,9 +44,16 @@ def draw(questions: Iterable[tuple[str, str]], size: int = SIZE) -> list[str]:
     return sorted((i for name, ids in strata.items() for i in sorted(ids, key=key)[: quota[name]]), key=key)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Draw the subset again and write its ids."""
     from evals.mmlu_pro import MMLU_PRO, SUBSET_IDS
 
     chosen = draw((q.id, q.subject) for q in MMLU_PRO.questions())
     SUBSET_IDS.write_text("\n".join(chosen) + "\n")
     print(f"{len(chosen)} ids in {SUBSET_IDS.name}")
+
+
+if __name__ == "__main__":
+    from repro.command import run as run_command
+
+    run_command(main, usage=__doc__)

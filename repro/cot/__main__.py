@@ -173,4 +173,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from repro.command import run as run_command
+
+    run_command(main)

@@ -166,5 +166,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    from repro.command import run as run_command
+
     logging.basicConfig(level=logging.ERROR)
-    sys.exit(main(sys.argv[1:]))
+    run_command(lambda: main(sys.argv[1:]))

@@ -226,4 +226,6 @@ def main(arguments: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    from repro.command import run as run_command
+
+    run_command(lambda: main(sys.argv[1:]))

@@ -322,13 +322,15 @@ def main() -> None:
         if options.out and not options.out.parent.is_dir():
             raise ConfigError(f"--out {options.out}: there is no folder {options.out.parent}; make it first")
         found = run(options.corpus, options.queries, options.processes, options.generate, options.seed, options.column)
-        print(table(found))
         if options.out:
             options.out.write_text(json.dumps(found, indent=1))
     except (ConfigError, OSError) as error:
         print(f"repro.data.traces: {error}", file=sys.stderr)
         sys.exit(2)
+    print(table(found))
 
 
 if __name__ == "__main__":
-    main()
+    from repro.command import run as run_command
+
+    run_command(main)

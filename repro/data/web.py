@@ -175,4 +175,6 @@ def filter_quality(size: int, seed: int) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    print(filter_quality(20_000, 0))
+    from repro.command import run as run_command
+
+    run_command(lambda: print(filter_quality(20_000, 0)), usage=__doc__)

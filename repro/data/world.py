@@ -159,10 +159,17 @@ def problems(split: str, size: int, seed: int = 0) -> list[Problem]:
     return list(seen.values())
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Print a problem of every split and a chain of every style."""
     from repro.data.chains import STYLES, chain
 
     for name, spec in SPLITS.items():
         print(f"{name:10s} ({spec.counterpart}): {problems(name, 1)[0].prompt()}  ->  {problems(name, 1)[0].answer}")
     for style in STYLES:
         print(f"\n[{style}] {chain(problems('train', 1)[0], style, item_rng(0, style, 0))}")
+
+
+if __name__ == "__main__":
+    from repro.command import run as run_command
+
+    run_command(main, usage=__doc__)

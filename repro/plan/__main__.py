@@ -146,8 +146,6 @@ def main() -> None:
     quiet_libraries()
     try:
         run(parser().parse_intermixed_args())
-    except BrokenPipeError:  # head closed the pipe
-        sys.stderr.close()
     except Exception as error:
         line = explain(error)
         if line is None:
@@ -159,4 +157,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from repro.command import run as run_command
+
+    run_command(main)

@@ -194,4 +194,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from repro.command import run as run_command
+
+    run_command(main)

@@ -157,4 +157,6 @@ def update() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    from repro.command import run as run_command
+
+    run_command(main)

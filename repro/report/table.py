@@ -235,7 +235,7 @@ def markdown(rows: list[Row], target: Path) -> str:
 
 
 def show(rows: list[Row], target: Path) -> None:
-    """Print the main rows and write ``table.md`` and ``table.csv`` (all rows, checkpoints included) to ``target``."""
+    """Write ``table.md`` and ``table.csv`` (all rows, checkpoints included) to ``target``, then print the main rows."""
     from rich.console import Console
     from rich.table import Table
 
@@ -246,9 +246,6 @@ def show(rows: list[Row], target: Path) -> None:
         table.add_column(heading, justify="left" if i < 2 else "right", no_wrap=i < 2)
     for row in main:
         table.add_row(*_cells(row, names))
-    console = Console()
-    # Piped output has no width of its own; 80 columns would wrap the names of the arms.
-    Console(width=console.width if console.is_terminal else 190).print(table)
     (target / "table.md").write_text(markdown(main, target))
     with (target / "table.csv").open("w", newline="") as file:
         writer = csv.writer(file)
@@ -282,3 +279,6 @@ def show(rows: list[Row], target: Path) -> None:
                 ";".join(os.path.relpath(path, target) for path in row.manifests),
             ]
             writer.writerow([row.arm, row.stage, row.step, row.seeds, row.covers, *values, *facts])
+    console = Console()
+    # Piped output has no width of its own; 80 columns would wrap the names of the arms.
+    Console(width=console.width if console.is_terminal else 190).print(table)

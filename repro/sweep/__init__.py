@@ -27,6 +27,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from repro import interrupt
+from repro.command import UNREAD, silence
 from repro.interrupt import INTERRUPTED, RESULT
 
 log = logging.getLogger(__name__)
@@ -227,6 +228,10 @@ class SweepReport(Callback):
 
         try:
             report()
+        except BrokenPipeError:
+            if not silence():
+                raise
+            _exit_code = _exit_code or UNREAD
         except Exception as error:
             line = explain(error)
             _exit_code = 2 if line else 1

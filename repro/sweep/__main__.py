@@ -47,8 +47,7 @@ def submit(arguments: list[str]) -> int:
         arguments = [*arguments, f"hydra/launcher={'slurm' if shutil.which('sbatch') else 'local'}"]
     flags = [] if {"-m", "--multirun"} & set(arguments) else ["-m"]
     sys.argv = ["python -m repro", *flags, *arguments, "hydra.launcher.detach=true"]
-    run()
-    return 0
+    return run()
 
 
 def status(options: argparse.Namespace) -> int:
@@ -153,29 +152,21 @@ def parser() -> argparse.ArgumentParser:
     return made
 
 
-def main() -> None:
-    from repro.errors import explain
-
+def main() -> int:
+    """Run one of the subcommands and return the exit code."""
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     try:
         if sys.argv[1:2] == ["submit"] and not {"-h", "--help"} & set(sys.argv[2:]):
-            sys.exit(submit(sys.argv[2:]))
+            return submit(sys.argv[2:])
         options = parser().parse_args()
         actions = {"status": status, "cancel": cancel, "retry": retry, "wait": lambda o: ending(find(o.sweep))}
-        sys.exit(actions[options.command](options))
-    except KeyboardInterrupt:
-        print("repro.sweep: the cells go on; `wait` waits again", file=sys.stderr)
-        sys.exit(130)
+        return actions[options.command](options)
     except slurm.SlurmError as error:
         print(f"repro.sweep: Slurm: {error}", file=sys.stderr)
-        sys.exit(1)
-    except Exception as error:
-        line = explain(error)
-        if line is None:
-            raise
-        print(f"repro.sweep: {line}", file=sys.stderr)
-        sys.exit(2)
+        return 1
 
 
 if __name__ == "__main__":
-    main()
+    from repro.command import run as run_command
+
+    run_command(main, interrupted="the cells go on; `wait` waits again")

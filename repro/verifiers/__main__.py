@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -100,20 +99,17 @@ def main() -> int:
     sys.stdin.reconfigure(encoding="utf-8", errors="replace")
     sys.stdout.reconfigure(encoding="utf-8", errors="replace")
     failed = 0
-    try:
-        with verifier:
-            for result in score(sys.stdin, verifier):
-                failed += "error" in result
-                print(json.dumps(result, ensure_ascii=True), flush=False)
-            sys.stdout.flush()
-    except BrokenPipeError:  # the reader has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except KeyboardInterrupt:
-        return 130
+    with verifier:
+        for result in score(sys.stdin, verifier):
+            failed += "error" in result
+            print(json.dumps(result, ensure_ascii=True), flush=False)
+        sys.stdout.flush()
     if failed:
         print(f"{failed} lines had errors", file=sys.stderr)
     return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from repro.command import run as run_command
+
+    run_command(main)

@@ -211,12 +211,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             results = score(verifiers, samples)
         if args.csv:
             write_csv(args.csv, samples, results)
-        print(report(verifiers, samples, results, args.examples))
+        text = report(verifiers, samples, results, args.examples)
     except (AgreementError, ConfigError, JudgeError, ValueError, OSError) as error:
         print(f"agreement: {error}", file=sys.stderr)
         return 2
+    print(text)
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from repro.command import run as run_command
+
+    run_command(main)
