@@ -225,14 +225,14 @@ def summary(records: Sequence[dict[str, Any]]) -> str:
         mean, low, high = (100 * value for value in interval(rows))
         none = 100 * sum(r["extracted"] is None for r in rows) / len(rows)
         questions = len({r["question_id"] for r in rows})
-        ends = "" if math.isnan(low) else f" [{low:.2f}, {high:.2f}]"
-        line = f"{name or 'all':28s} {mean:6.2f}%{ends}  no answer {none:5.2f}%  {len(rows)} responses, {questions} questions"
+        ends = "" if math.isnan(low) else f" [{low:z.2f}, {high:z.2f}]"
+        line = f"{name or 'all':28s} {mean:z6.2f}%{ends}  no answer {none:z5.2f}%  {len(rows)} responses, {questions} questions"
         labelled = [r for r in rows if r["label"] is not None]
         if labelled:
             agree = sum(r["label"] == r["correct"] for r in labelled)
             here = sum(r["correct"] and not r["label"] for r in labelled)
             recorded = 100 * sum(r["label"] for r in labelled) / len(rows)  # no label, no anchor: not counted as right
-            line += f"; labels say {recorded:.2f}%, {agree} of {len(labelled)} agree ({100 * agree / len(labelled):.2f}%)"
+            line += f"; labels say {recorded:z.2f}%, {agree} of {len(labelled)} agree ({100 * agree / len(labelled):z.2f}%)"
             line += f", {here} correct here only, {len(labelled) - agree - here} there only"
         lines.append(line)
     return "\n".join(lines)

@@ -65,9 +65,15 @@ def table(path: Path) -> str:
     for name, rows in by_benchmark(pq.read_table(path)):
         k, average, size = least_samples(rows), metrics.avg_at_k(rows), metrics.lengths(rows)
         shares = [metrics.pass_at_k(rows, k).mean, metrics.maj_at_k(rows, k).mean]
-        line = [name, str(average.questions), str(k), f"{100 * average.mean:.2f}", f"[{100 * average.low:.2f}, {100 * average.high:.2f}]"]
-        line += [f"{100 * share:.2f}" for share in shares] + [f"{size['mean']:.1f}", f"{100 * size['truncated']:.2f}"]
-        lines.append([*line, f"{100 * metrics.no_answer_share(rows):.2f}"])
+        line = [
+            name,
+            str(average.questions),
+            str(k),
+            f"{100 * average.mean:z.2f}",
+            f"[{100 * average.low:z.2f}, {100 * average.high:z.2f}]",
+        ]
+        line += [f"{100 * share:z.2f}" for share in shares] + [f"{size['mean']:z.1f}", f"{100 * size['truncated']:z.2f}"]
+        lines.append([*line, f"{100 * metrics.no_answer_share(rows):z.2f}"])
     if all(line[2] == "1" for line in lines[1:]):
         lines = [[*line[:5], *line[7:]] for line in lines]
     return aligned(lines)
@@ -92,7 +98,7 @@ def spread(files: Sequence[Path], chosen: Sequence[int]) -> str:
         for name, rows in by_benchmark(pq.read_table(file)):
             scores.setdefault(name, []).append(100 * metrics.avg_at_k(rows).mean)
     lines = [
-        f"{name}: {np.mean(found):.2f} % over decoding seeds {', '.join(map(str, chosen))}, sd {np.std(found, ddof=1):.2f}"
+        f"{name}: {np.mean(found):z.2f} % over decoding seeds {', '.join(map(str, chosen))}, sd {np.std(found, ddof=1):z.2f}"
         for name, found in scores.items()
     ]
     return "\n".join(["", *lines])
@@ -213,8 +219,8 @@ def show(found: dict[tuple[str, ...], Measured], by: Sequence[str]) -> str:
     def cell(measured: Measured, name: str) -> str:
         value = measured.get(name, math.nan)
         if f"{name}_low" in measured:
-            return f"{value:.4f} [{measured[f'{name}_low']:.4f}, {measured[f'{name}_high']:.4f}]"
-        return "-" if math.isnan(value) else f"{value:.4g}" if value != int(value) else f"{value:.0f}"
+            return f"{value:z.4f} [{measured[f'{name}_low']:z.4f}, {measured[f'{name}_high']:z.4f}]"
+        return "-" if math.isnan(value) else f"{value:z.4g}" if value != int(value) else f"{value:z.0f}"
 
     measured = list(found.values())
     for first in range(0, len(measured), PANEL):

@@ -133,7 +133,7 @@ def indistinguishable(values: Mapping[str, Mapping[int, float]]) -> list[str]:
     numbers = [value for seeds in values.values() for value in seeds.values()]
     if len(numbers) > 1 and np.ptp(numbers) == 0:
         return [
-            f"every seed of {', '.join(values)} has {numbers[0]:.4g}: nothing that could differ; a benchmark or metric with room for it is needed"
+            f"every seed of {', '.join(values)} has {numbers[0]:z.4g}: nothing that could differ; a benchmark or metric with room for it is needed"
         ]
     return []
 
@@ -230,4 +230,4 @@ def _room(result: Result) -> str:
     name = list(claim.arms)[1]  # in an interaction: what the first arm was before
     mean = float(np.mean(list(result.values[name].values())))
     left = 100 - mean if claim.direction == "increase" else mean
-    return f"; {name} is at {mean:.1f}, which leaves {left:.1f} of room" if left < claim.margin else ""
+    return f"; {name} is at {mean:z.1f}, which leaves {left:z.1f} of room" if left < claim.margin else ""

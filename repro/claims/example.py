@@ -62,7 +62,7 @@ def table(seeds: int = 5) -> str:
     for name in sorted(PRINTED):
         for spread in SPREADS:
             r = found[spread][name]
-            effect = f"{r.estimate.value:+.2f} [{r.interval.low:+.2f}, {r.interval.high:+.2f}]"
+            effect = f"{r.estimate.value:+z.2f} [{r.interval.low:+z.2f}, {r.interval.high:+z.2f}]"
             lines.append(f"| {name} | {r.claim.statement} | {r.claim.margin:g} | {spread:g} | {effect} | {r.verdict.name} |")
     note = (
         f"Cells of Tables 4 and 5 (MATH-500; H6.4b: the average of the four benchmarks) as the means of {seeds} made-up seeds with the stated "

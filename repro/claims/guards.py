@@ -79,9 +79,7 @@ def too_truncated(arms: Sequence[Arm], cap: float = 0.05) -> str | None:
             if math.isnan(share):
                 return f"{arm.name}, seed {seed}: truncated share not recorded"
             if share > cap:
-                return (
-                    f"{arm.name}, seed {seed}: {100 * share:.1f} % of samples truncated, at most {100 * cap:.1f} % without exceed handling"
-                )
+                return f"{arm.name}, seed {seed}: {100 * share:z.1f} % of samples truncated, at most {100 * cap:z.1f} % without exceed handling"
     return None
 
 

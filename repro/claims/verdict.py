@@ -98,27 +98,29 @@ def directional(
     if low > 0:
         if value < margin:
             below = ", which is excluded" if high < margin else ""
-            return Verdict("reproduced smaller", f"{text} is above 0, but {value:.1f} is below the margin {margin:.1f}{below}", proxy=proxy)
-        reason = f"{text} is above 0 and {value:.1f} is at least the margin {margin:.1f}"
+            return Verdict(
+                "reproduced smaller", f"{text} is above 0, but {value:z.1f} is below the margin {margin:z.1f}{below}", proxy=proxy
+            )
+        reason = f"{text} is above 0 and {value:z.1f} is at least the margin {margin:z.1f}"
         if published is not None and prediction is not None and not proxy:
             claimed, least, most = (
                 (published, prediction.low, prediction.high) if direction == "increase" else (-published, -prediction.high, -prediction.low)
             )
             if claimed > most:
                 return Verdict(
-                    "reproduced smaller", f"{reason}, but the published {claimed:.1f} is above {_text(least, most)}, expected of a rerun"
+                    "reproduced smaller", f"{reason}, but the published {claimed:z.1f} is above {_text(least, most)}, expected of a rerun"
                 )
             reason += (
-                f"; larger than the published {claimed:.1f}"
+                f"; larger than the published {claimed:z.1f}"
                 if claimed < least
-                else f"; the published {claimed:.1f} is as expected of a rerun"
+                else f"; the published {claimed:z.1f} is as expected of a rerun"
             )
         return Verdict("reproduced", reason, proxy=proxy)
     if high < 0:
         return Verdict("contradicted", f"{text} is below 0", proxy=proxy)
     if high < margin:
-        return Verdict("not reproduced", f"{text} excludes effects of the margin {margin:.1f} and does not exclude 0", proxy=proxy)
-    return Verdict("inconclusive", f"{text} holds both 0 and the margin {margin:.1f}{_could(detectable)}", detectable, proxy)
+        return Verdict("not reproduced", f"{text} excludes effects of the margin {margin:z.1f} and does not exclude 0", proxy=proxy)
+    return Verdict("inconclusive", f"{text} holds both 0 and the margin {margin:z.1f}{_could(detectable)}", detectable, proxy)
 
 
 def no_effect(
@@ -156,13 +158,13 @@ def no_effect(
     test = tost(estimate, margin, alpha)
     if test.equivalent:
         inside = _text(test.interval.low, test.interval.high)
-        return Verdict("reproduced", f"{inside} lies within {margin:.1f} of 0 (p = {test.p:.3g})", proxy=proxy)
+        return Verdict("reproduced", f"{inside} lies within {margin:z.1f} of 0 (p = {test.p:z.3g})", proxy=proxy)
     if low >= margin or high <= -margin:
-        return Verdict("contradicted", f"{_text(low, high)} lies beyond the margin {margin:.1f}", proxy=proxy)
+        return Verdict("contradicted", f"{_text(low, high)} lies beyond the margin {margin:z.1f}", proxy=proxy)
     if (low > 0 or high < 0) and abs(value) >= margin:
-        return Verdict("not reproduced", f"{_text(low, high)} excludes 0 and {value:.1f} reaches the margin {margin:.1f}", proxy=proxy)
+        return Verdict("not reproduced", f"{_text(low, high)} excludes 0 and {value:z.1f} reaches the margin {margin:z.1f}", proxy=proxy)
     detectable = power.minimum_detectable_effect(estimate, alpha)
-    return Verdict("inconclusive", f"{_text(low, high)} is not within {margin:.1f} of 0{_could(detectable)}", detectable, proxy)
+    return Verdict("inconclusive", f"{_text(low, high)} is not within {margin:z.1f} of 0{_could(detectable)}", detectable, proxy)
 
 
 def judge(
@@ -220,8 +222,8 @@ def _checked(estimate: float | None, interval: Interval | None) -> tuple[float, 
 
 
 def _text(low: float, high: float) -> str:
-    return f"[{low:.1f}, {high:.1f}]"
+    return f"[{low:z.1f}, {high:z.1f}]"
 
 
 def _could(detectable: float | None) -> str:
-    return "" if detectable is None else f"; effects from {detectable:.1f} points on would have been shown"
+    return "" if detectable is None else f"; effects from {detectable:z.1f} points on would have been shown"

@@ -121,13 +121,13 @@ def markdown(groups: dict[str, Profile], unit: str, by: str | None, ngram_size: 
         mean = summarise(measures)
         cells = [
             group.replace("|", "\\|").replace("\n", " "),
-            f"{mean['responses']:.0f}",
-            f"{mean['mean_length']:.0f}",
-            f"{mean['mean_steps']:.1f}",
+            f"{mean['responses']:z.0f}",
+            f"{mean['mean_length']:z.0f}",
+            f"{mean['mean_steps']:z.1f}",
         ]
-        both = {name: f"{100 * mean[f'{name}_share']:.1f} ({mean[f'{name}_per_1k']:.2f})" for name in (*SELF_VALIDATION, *BEHAVIOURS)}
-        cells += [both[name] for name in SELF_VALIDATION] + [f"{mean['branching_per_response']:.3f}"] + [both[name] for name in BEHAVIOURS]
-        cells += [f"{100 * mean['repetition']:.1f}", f"{100 * mean['coding']:.1f}"]
+        both = {name: f"{100 * mean[f'{name}_share']:z.1f} ({mean[f'{name}_per_1k']:z.2f})" for name in (*SELF_VALIDATION, *BEHAVIOURS)}
+        cells += [both[name] for name in SELF_VALIDATION] + [f"{mean['branching_per_response']:z.3f}"] + [both[name] for name in BEHAVIOURS]
+        cells += [f"{100 * mean['repetition']:z.1f}", f"{100 * mean['coding']:z.1f}"]
         lines.append("| " + " | ".join(cells) + " |")
     lines += [
         "",

@@ -245,12 +245,13 @@ def table(found: dict[str, Any]) -> str:
         "|---|---:|---:|---:|---:|---:|",
     ]
     lines += [
-        f"| {kind} | {r['documents']:,} | {r['sentences']:,} | {r['matches']:,} | {r['per_million']:.1f} [{r['low']:.1f}, {r['high']:.1f}] | {r['trivial_matches']:,} |"
+        f"| {kind} | {r['documents']:,} | {r['sentences']:,} | {r['matches']:,} | {r['per_million']:z.1f} [{r['low']:z.1f}, {r['high']:z.1f}] "
+        f"| {r['trivial_matches']:,} |"
         for kind, r in found["rates"].items()
     ]
     if found["ratio"]:
         r = found["ratio"]
-        lines += ["", f"Forum over other: {r['ratio']:.2f} [{r['low']:.2f}, {r['high']:.2f}]. Queries: {found['provenance']}."]
+        lines += ["", f"Forum over other: {r['ratio']:z.2f} [{r['low']:z.2f}, {r['high']:z.2f}]. Queries: {found['provenance']}."]
     if "truth" in found:
         lines += ["", *truth_table(found["truth"])]
     flagged = [q for q, f in found["queries"].items() if f["trivial"]]
@@ -259,7 +260,7 @@ def table(found: dict[str, Any]) -> str:
 
 def truth_table(truth: dict[str, Any]) -> list[str]:
     """Lines of Markdown: recall and precision by type of document."""
-    shown = lambda value: "-" if value is None else f"{value:.3f}"  # noqa: E731
+    shown = lambda value: "-" if value is None else f"{value:z.3f}"  # noqa: E731
     lines = ["| planted in | phrases | recall | word for word | with a word added | precision |", "|---|---:|---:|---:|---:|---:|"]
     for kind, t in {**truth["by_kind"], "all": truth}.items():
         cells = (t["recall"], t["recall_verbatim"], t["recall_word_added"], t["precision"])

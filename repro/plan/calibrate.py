@@ -61,11 +61,11 @@ class Speeds:
 
     def line(self) -> str:
         """The measurement, for the list of assumptions."""
-        base = "" if self.base_length is None else f"; the base answers in {self.base_length:.0f} tokens"
+        base = "" if self.base_length is None else f"; the base answers in {self.base_length:z.0f} tokens"
         return (
-            f"{self.model} measured here in {self.took:.0f} s on {self.threads} thread(s): decoding {self.step * 1e3:.1f} ms a step + "
-            f"{self.token * 1e6:.0f} us a token, training {self.sorted_training:,.0f} tokens/s in RL, {self.padded_training:,.0f} in SFT, "
-            f"{self.startup:.0f} s of imports{base}"
+            f"{self.model} measured here in {self.took:z.0f} s on {self.threads} thread(s): decoding {self.step * 1e3:z.1f} ms a step + "
+            f"{self.token * 1e6:z.0f} us a token, training {self.sorted_training:z,.0f} tokens/s in RL, {self.padded_training:z,.0f} in SFT, "
+            f"{self.startup:z.0f} s of imports{base}"
         )
 
 

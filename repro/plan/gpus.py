@@ -75,10 +75,10 @@ class Assumptions:
     def lines(self) -> list[str]:
         card = self.card
         return [
-            f"{self.gpu}: {card.peak / 1e12:.0f} TFLOP/s dense bf16, {card.bandwidth / 1e12:.2f} TB/s, {card.memory / 1e9:.0f} GB "
+            f"{self.gpu}: {card.peak / 1e12:z.0f} TFLOP/s dense bf16, {card.bandwidth / 1e12:z.2f} TB/s, {card.memory / 1e9:z.0f} GB "
             "(NVIDIA data sheet); --gpu",
-            f"training and prefill at {self.mfu:.0%} of the peak (Llama 3: 38-43 %, batches of equal length); --mfu",
-            f"decoding at {self.mbu:.0%} of the bandwidth (serving stacks: 60-85 %); --mbu",
+            f"training and prefill at {self.mfu:z.0%} of the peak (Llama 3: 38-43 %, batches of equal length); --mfu",
+            f"decoding at {self.mbu:z.0%} of the bandwidth (serving stacks: 60-85 %); --mbu",
             "all cards sample, then all train; no time for loading, weight transfer, scoring, checkpoints and failures: the one published PPO run "
             "with known hours (SimpleRL, 7B, 32 cards, 1.5 days) took three times what this gives for A100",
         ]

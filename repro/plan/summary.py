@@ -145,7 +145,7 @@ def _assumptions(plan: Plan, request: Request) -> list[str]:
     lines = [*(s.line() for s in request.speeds.values()), calibrate.LINE] if request.speeds else request.assumed.lines()
     micro = config["model"]["path"] is None
     if request.lengths.completion:
-        lines.append(f"completions have {request.lengths.completion:,.0f} tokens on average (given)")
+        lines.append(f"completions have {request.lengths.completion:z,.0f} tokens on average (given)")
     elif micro:
         lines.append("lengths of prompts and chains are those of a draw of the micro world; --tokens for other completions")
     else:

@@ -14,16 +14,16 @@ def count(amount: float) -> str:
     for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
         if amount >= size:
             return f"{amount / size:.{1 if amount < 100 * size else 0}f}{letter}"
-    return f"{amount:.0f}" if amount else "-"
+    return f"{amount:z.0f}" if amount else "-"
 
 
 def duration(seconds: float) -> str:
     """Wall time for a table."""
     if seconds < 90:
-        return f"{seconds:.0f} s"
+        return f"{seconds:z.0f} s"
     if seconds < 5400:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h" if seconds < 72 * 3600 else f"{seconds / 86400:.1f} days"
+        return f"{seconds / 60:z.0f} min"
+    return f"{seconds / 3600:z.1f} h" if seconds < 72 * 3600 else f"{seconds / 86400:z.1f} days"
 
 
 def _status(row: dict[str, Any]) -> str:
@@ -51,7 +51,7 @@ def stage_rows(found: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
         cells += [count(row["trained_tokens_each"]), count(row["completion_tokens_mean"] or 0)]
         cells += [duration(row["seconds_each"]), duration(row["seconds"])]
         if on_gpus:
-            cells += [str(row["gpus"] or "-"), f"{row['to_do'] * (row['gpu_hours_each'] or 0):,.1f}"]
+            cells += [str(row["gpus"] or "-"), f"{row['to_do'] * (row['gpu_hours_each'] or 0):z,.1f}"]
         rows.append(cells)
     return [*header, *(["GPUs", "GPU-hours to do"] if on_gpus else [])], rows
 
@@ -66,13 +66,13 @@ def memory_rows(found: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
             continue
         seen.add(key)
         numbers = [_gib(row["memory_gib"][p]) if p in row["memory_gib"] else "-" for p in parts]
-        together = "-" if row["decoding_together"] is None else f"{row['decoding_together']:.0f}"
+        together = "-" if row["decoding_together"] is None else f"{row['decoding_together']:z.0f}"
         rows.append([row["stage"], *numbers, _gib(row["peak_gib"]), "yes" if row["fits"] else "NO", together])
     return ["GiB on one card", *parts, "peak", "fits", "sequences together"], rows
 
 
 def _gib(amount: float) -> str:
-    return f"{amount:,.1f}" if amount >= 0.1 else f"{amount:.2g}"
+    return f"{amount:z,.1f}" if amount >= 0.1 else f"{amount:z.2g}"
 
 
 def closing(found: dict[str, Any]) -> list[str]:
@@ -82,7 +82,7 @@ def closing(found: dict[str, Any]) -> list[str]:
     lines = [f"To do: {total['to_do']} of {total['stages']} stages, {duration(total['seconds'])} with {side}"]
     if total["gpu_hours"] is not None:
         lines[0] += (
-            f", {total['gpu_hours']:,.0f} GPU-hours; at most {total['gpu_hours_full_windows']:,.0f} if every completion fills its window"
+            f", {total['gpu_hours']:z,.0f} GPU-hours; at most {total['gpu_hours_full_windows']:z,.0f} if every completion fills its window"
         )
     for row in found["stages"]:
         if row["fits"] is False:
@@ -97,7 +97,7 @@ def closing(found: dict[str, Any]) -> list[str]:
         lines.append("One seed an arm: no difference between arms can be tested; give at least 2, e.g. seed=range(5)")
     else:
         lines.append(
-            f"With {power['seeds']} seeds an arm a difference of {power['smallest_effect_points']:.1f} points is found in {power['power']:.0%} "
+            f"With {power['seeds']} seeds an arm a difference of {power['smallest_effect_points']:z.1f} points is found in {power['power']:z.0%} "
             f"of cases (two-sided, alpha {power['alpha']:g}), if the standard deviation is {unit}; --sd"
         )
     if power["effect_points"]:

@@ -73,8 +73,8 @@ def main() -> None:
     known = json.loads(path.read_text()) if path.exists() else {}
     path.write_text(json.dumps({**known, **made}, indent=1, sort_keys=True) + "\n")
     each = [row["seconds"] for name, row in made.items() if name != WHOLE]
-    together = f", {made[WHOLE]['seconds'] / 60:.0f} together" if WHOLE in made else ""
-    print(f"{path}: {len(each)} experiments, {sum(each) / 60:.0f} minutes if each starts from nothing{together}")
+    together = f", {made[WHOLE]['seconds'] / 60:z.0f} together" if WHOLE in made else ""
+    print(f"{path}: {len(each)} experiments, {sum(each) / 60:z.0f} minutes if each starts from nothing{together}")
 
 
 if __name__ == "__main__":

@@ -120,7 +120,7 @@ def lines(scale: str, found: Curves) -> list[list[str]]:
             for arm, (steps, values) in series.items():
                 for step, *ends in zip(steps, *band(values), strict=True):
                     shown = ends if values.shape[0] > 1 else ends[:1]
-                    cells = [f"{end:.6g}" for end in shown] + [""] * (3 - len(shown))
+                    cells = [f"{end:z.6g}" for end in shown] + [""] * (3 - len(shown))
                     made.append([scale, experiment, arm, column, f"{step:g}", str(values.shape[0]), *cells])
     return made
 
@@ -151,7 +151,7 @@ def chart(
     def at(x: float, y: float) -> str:
         u = LEFT + (WIDTH - LEFT - RIGHT) * (x - left) / (right - left)
         v = HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (y - bottom) / (top - bottom)
-        return f"{u:.1f},{v:.1f}"
+        return f"{u:z.1f},{v:z.1f}"
 
     label = f"{title} ({unit}) against training step, {len(drawn)} arm(s)"
     parts = [
@@ -163,7 +163,7 @@ def chart(
     for tick in ticks(bottom, top):
         u, v = at(left, tick).split(",")
         parts.append(f'<line class="grid" x1="{u}" y1="{v}" x2="{WIDTH - RIGHT}" y2="{v}"/>')
-        parts.append(f'<text x="{LEFT - 6}" y="{float(v) + 4:.1f}" text-anchor="end">{tick:g}</text>')
+        parts.append(f'<text x="{LEFT - 6}" y="{float(v) + 4:z.1f}" text-anchor="end">{tick:g}</text>')
     for tick in ticks(left, right):
         u = at(tick, bottom).split(",")[0]
         parts.append(f'<text x="{u}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{tick:g}</text>')

@@ -52,7 +52,7 @@ def plot(lines: Sequence[Line]) -> str:
     def at(value: float) -> float:
         return round(LEFT + (WIDTH - LEFT - RIGHT) * (min(max(value, -REACH), REACH) + REACH) / (2 * REACH), 1)
 
-    said = "; ".join(f"{one.name} {one.effect:.2f} from {one.low:.2f} to {one.high:.2f}, {one.verdict}" for one in lines)
+    said = "; ".join(f"{one.name} {one.effect:z.2f} from {one.low:z.2f} to {one.high:z.2f}, {one.verdict}" for one in lines)
     parts = [f'<svg class="chart" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(f"Effects in margins: {said}")}">']
     for value, text in ((-1, "-margin"), (0, "0"), (1, "margin")):
         dash = "" if value == 0 else ' stroke-dasharray="3 3"'

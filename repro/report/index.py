@@ -75,7 +75,7 @@ def cost(measured: dict[str, Any] | None) -> str:
     if not measured:
         return "not measured"
     count, minutes = measured["cells"], measured["seconds"] / 60
-    return f"{count} cell{'s' if count != 1 else ''}, {f'{minutes:.0f} min' if minutes >= 1 else 'under a minute'}"
+    return f"{count} cell{'s' if count != 1 else ''}, {f'{minutes:z.0f} min' if minutes >= 1 else 'under a minute'}"
 
 
 def status(experiment: str, results: Path = RESULTS) -> str:
@@ -102,9 +102,9 @@ def total(measured: dict[str, Any]) -> str:
     if not each:
         return ""
     minutes = sum(row["seconds"] for row in each) / 60
-    text = f" The {len(each)} measured: {sum(row['cells'] for row in each)} cells, {minutes:.0f} min if each starts from nothing"
+    text = f" The {len(each)} measured: {sum(row['cells'] for row in each)} cells, {minutes:z.0f} min if each starts from nothing"
     if whole := measured.get(WHOLE):
-        text += f"; one after the other in one store, where equal stages are built once, {whole['seconds'] / 60:.0f} min"
+        text += f"; one after the other in one store, where equal stages are built once, {whole['seconds'] / 60:z.0f} min"
     by_machine: dict[str, set[str]] = {}
     for row in measured.values():
         by_machine.setdefault(row["machine"], set()).update(row["commit"].split())

@@ -31,7 +31,7 @@ def sweep_table(path: Path) -> str:
     for row in last.values():
         scores = [percent((float(row[n]), float(row[f"{n}_low"]), float(row[f"{n}_high"]))) for n in names]
         stage = f"rl @ {row['step']}" if row["stage"] == "rl" else row["stage"]
-        length, cut = f"{float(row['mean_tokens']):.1f}", f"{100 * float(row['truncated']):.1f}"
+        length, cut = f"{float(row['mean_tokens']):z.1f}", f"{100 * float(row['truncated']):z.1f}"
         lines.append(f"| {row['arm']} | {stage} | {row['seeds']} | {' | '.join(scores)} | {length} | {cut} |")
     commits = sorted({commit for row in rows for commit in row["commit"].split()})
     over = {"seeds": "training seeds", "questions": "questions (one seed)"}
@@ -49,11 +49,11 @@ def bases_table() -> str:
         facts = json.loads(path.read_text())
         m = facts["measured"]
         cells = [
-            f"{m['guess']:.2f}",
-            f"{m['search_after_skills']:.2f}",
-            f"{m['free']:.2f}",
-            f"{m['free_tokens']:.1f}",
-            f"{facts['seconds']:.0f} s",
+            f"{m['guess']:z.2f}",
+            f"{m['search_after_skills']:z.2f}",
+            f"{m['free']:z.2f}",
+            f"{m['free_tokens']:z.1f}",
+            f"{facts['seconds']:z.0f} s",
         ]
         lines.append(f"| {path.parent.name} | {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -118,7 +118,7 @@ def leaderboard_cells(report: Report) -> tuple[list[str], list[list[str]]]:
     for i, row in enumerate(report.main):
         scores = [(table.percent(row.scores[n]) + (" *" if i in report.best[n] else "")) if n in row.scores else "-" for n in titles]
         stage = f"rl @ {row.step}" if row.stage == "rl" else row.stage
-        shares = [f"{row.tokens:.1f}", f"{100 * row.truncated:.1f}", f"{100 * row.no_answer:.1f}"]
+        shares = [f"{row.tokens:z.1f}", f"{100 * row.truncated:z.1f}", f"{100 * row.no_answer:z.1f}"]
         lines.append([row.arm, stage, str(row.seeds), *scores, *shares])
     return table.headings(report.main), lines
 
@@ -129,7 +129,7 @@ def claim_cells(result: Result) -> list[str]:
     published = claim.published["effect"]
     ours = "-"
     if result.estimate is not None and result.interval is not None:
-        ours = f"{result.estimate.value:+.2f} [{result.interval.low:+.2f}, {result.interval.high:+.2f}]"
+        ours = f"{result.estimate.value:+z.2f} [{result.interval.low:+z.2f}, {result.interval.high:+z.2f}]"
     tests = "magnitude" if claim.scale == "magnitude" or result.scale == "paper" else "mechanism"
     status = "exploratory" if result.registration.exploratory else "declared before" if result.values else "no records"
     return [
@@ -140,9 +140,9 @@ def claim_cells(result: Result) -> list[str]:
         "not printed" if published is None else f"{published:+g} [{claim.published['tag']}]",
         ours,
         str(result.seeds),
-        "-" if result.detectable is None else f"{result.detectable:.2f}",
-        "-" if result.p_holm is None else f"{result.p_holm:.3g}",
-        "-" if result.free is None else f"{result.free.p:.3g}",
+        "-" if result.detectable is None else f"{result.detectable:z.2f}",
+        "-" if result.p_holm is None else f"{result.p_holm:z.3g}",
+        "-" if result.free is None else f"{result.free.p:z.3g}",
         "-" if result.free is None or result.free.improvement is None else _probability(*result.free.improvement),
         ("at proxy scale: " if verdict.proxy and verdict.name != "not tested" else "") + verdict.name,
         tests,
@@ -152,7 +152,7 @@ def claim_cells(result: Result) -> list[str]:
 
 
 def _probability(share: float, interval: intervals.Interval) -> str:
-    return f"{share:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
+    return f"{share:z.2f} [{interval.low:z.2f}, {interval.high:z.2f}]"
 
 
 def kept_apart(row: Row, records: Records, scale: str) -> str:

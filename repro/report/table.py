@@ -81,7 +81,7 @@ def question_interval(correct: np.ndarray, questions: np.ndarray) -> Interval:
 def percent(interval: Interval) -> str:
     """``61.2 [58.0, 64.4]``"""
     mean, low, high = (100 * value for value in interval)
-    return f"{mean:.1f}" + ("" if math.isnan(low) else f" [{low:.1f}, {high:.1f}]")
+    return f"{mean:z.1f}" + ("" if math.isnan(low) else f" [{low:z.1f}, {high:z.1f}]")
 
 
 def _label(cell: dict[str, Any], stage: str) -> str:
@@ -211,9 +211,9 @@ def _cells(row: Row, names: list[str]) -> list[str]:
         stage,
         str(row.seeds),
         *scores,
-        f"{row.tokens:.1f}",
-        f"{100 * row.truncated:.1f}",
-        f"{100 * row.no_answer:.1f}",
+        f"{row.tokens:z.1f}",
+        f"{100 * row.truncated:z.1f}",
+        f"{100 * row.no_answer:z.1f}",
     ]
 
 
@@ -268,11 +268,11 @@ def show(rows: list[Row], target: Path) -> None:
             ]
         )
         for row in rows:
-            values = [f"{v:.6g}" for name in names for v in row.scores.get(name, (math.nan,) * 3)]
+            values = [f"{v:z.6g}" for name in names for v in row.scores.get(name, (math.nan,) * 3)]
             facts = [
-                f"{row.tokens:.6g}",
-                f"{row.truncated:.6g}",
-                f"{row.no_answer:.6g}",
+                f"{row.tokens:z.6g}",
+                f"{row.truncated:z.6g}",
+                f"{row.no_answer:z.6g}",
                 row.samples,
                 row.commit,
                 row.command,

@@ -69,12 +69,12 @@ class Line:
         share, deviation = found.verifier()
         low, high = found.seed_interval()
         levels = " x ".join(str(found.levels[name]) for name in ("seed", "question", "sample"))
-        interval = "-" if math.isnan(low) else f"[{low:.1f}, {high:.1f}]"
+        interval = "-" if math.isnan(low) else f"[{low:z.1f}, {high:z.1f}]"
         return [self.arm, self.stage, self.benchmark, levels, *sources, _both(deviation, share), interval]
 
 
 def _both(deviation: float, share: float) -> str:
-    return "-" if math.isnan(deviation) else f"{deviation:.1f}" + ("" if math.isnan(share) else f" ({100 * share:.0f} %)")
+    return "-" if math.isnan(deviation) else f"{deviation:z.1f}" + ("" if math.isnan(share) else f" ({100 * share:z.0f} %)")
 
 
 def long(found: Sequence[Line]) -> list[list[str]]:
@@ -85,7 +85,7 @@ def long(found: Sequence[Line]) -> list[list[str]]:
         for name, value in c.variances.items():
             numbers = (value, c.share(name), c.in_mean(name), c.mean_squares[name])
             levels = [str(count) for count in c.levels.values()]
-            made.append([line.arm, line.stage, line.benchmark, *levels, name, *(f"{n:.6g}" for n in numbers), str(c.freedom[name])])
+            made.append([line.arm, line.stage, line.benchmark, *levels, name, *(f"{n:z.6g}" for n in numbers), str(c.freedom[name])])
     return made
 
 

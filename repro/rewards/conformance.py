@@ -65,7 +65,7 @@ def cosine_table(max_length: int) -> list[list[str]]:
 
 
 def _shown(value: float) -> str:
-    return f"{value:.4f}".replace("-0.0000", "0.0000")
+    return f"{value:z.4f}"
 
 
 def cosine_partings(max_length: int) -> list[str]:

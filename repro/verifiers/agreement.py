@@ -114,7 +114,7 @@ def report(verifiers: dict[str, Any], samples: Sequence[Sample], results: dict[s
     lines += ["| verifier | accuracy | scored | left out | version |", "|---|---|---|---|---|"]
     for name in names:
         said = [v.correct for v in results[name] if v is not None]
-        accuracy = f"{sum(said) / len(said):.2%}" if said else "–"
+        accuracy = f"{sum(said) / len(said):z.2%}" if said else "–"
         lines.append(f"| {name} | {accuracy} | {len(said)} | {len(samples) - len(said)} | {verifiers[name].version} |")
     lines += ["", "Share of equal verdicts (Cohen's kappa):", "", f"| | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
     for a in names:
@@ -139,7 +139,7 @@ def _cell(a: list[Verdict | None], b: list[Verdict | None]) -> str:
     if not both:
         return "–"
     value = kappa(*zip(*both, strict=True))
-    return f"{sum(x == y for x, y in both) / len(both):.2%}" + ("" if math.isnan(value) else f" ({value:.3f})")
+    return f"{sum(x == y for x, y in both) / len(both):z.2%}" + ("" if math.isnan(value) else f" ({value:z.3f})")
 
 
 def _show(text: str | None) -> str:
