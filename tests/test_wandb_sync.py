@@ -15,7 +15,7 @@ import pytest
 
 from repro.training import RESUME, Metrics
 from repro.wandb_parts import BLOCK, last_step, payloads
-from tests.conftest import ROOT, SHRINK, repro
+from tests.conftest import ROOT, SHRINK
 from tests.wandb_service import Service, StoredRun, wandb_service
 
 # Logs steps 1 to LAST, as a stage does that resumes: its metrics up to the checkpoint, then its own.
@@ -34,8 +34,12 @@ with open_tracker(given["config"], "k", "rl") as tracker:
 """
 
 
-def credentials(service: Service) -> dict[str, str]:
-    return {"WANDB_BASE_URL": service.url, "WANDB_API_KEY": "0" * 40}
+def environment(service: Service | None = None) -> dict[str, str]:
+    """Variables of a process that shares nothing with this one's W&B; ``service``: where it uploads to."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    if service is None:
+        return own
+    return {**own, "WANDB_BASE_URL": service.url, "WANDB_API_KEY": "0" * 40}
 
 
 def config(folder: Path, mode: str = "offline") -> dict:
@@ -52,7 +56,7 @@ def run_part(folder: Path, last: int, kill_after: float | None = None, wide: int
     given = {"config": made, "last": last, "wide": wide, "killed": kill_after is not None}
     process = subprocess.Popen(
         [sys.executable, "-c", PART, json.dumps(given)],
-        env={**os.environ, "PYTHONPATH": str(ROOT), **(credentials(service) if service else {})},
+        env={**environment(service), "PYTHONPATH": str(ROOT)},
         stdout=subprocess.PIPE,
         start_new_session=True,
     )
@@ -68,8 +72,8 @@ def run_part(folder: Path, last: int, kill_after: float | None = None, wide: int
 def sync(folder: Path, service: Service) -> None:
     """Upload as the README says."""
     line = f"for run in {folder}/wandb/offline-run-*; do {Path(sys.executable).parent}/wandb sync $run; done"
-    environment = {**os.environ, **credentials(service), "HOME": str(folder)}
-    done = subprocess.run(["sh", "-c", line], cwd=folder, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    env = {**environment(service), "HOME": str(folder)}
+    done = subprocess.run(["sh", "-c", line], cwd=folder, env=env, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
 
 
@@ -140,9 +144,9 @@ def test_a_resumed_stage_logs_what_its_checkpoint_has(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_stage_that_was_killed_and_resumed_is_uploaded_whole(tmp_path: Path) -> None:
-    line = [*SHRINK, "rl=grpo", "rl.steps=8", "rl.save_steps=3", "tracking=wandb"]
+    line = [sys.executable, "-m", "repro", *SHRINK, "rl=grpo", "rl.steps=8", "rl.save_steps=3", "tracking=wandb"]
     for count in (2, 5):  # before the first checkpoint, and two steps after it
-        process = subprocess.Popen([sys.executable, "-m", "repro", *line], cwd=tmp_path, start_new_session=True)
+        process = subprocess.Popen(line, cwd=tmp_path, env=environment(), start_new_session=True)
         try:
             while not (found := list(tmp_path.glob("outputs/store/rl/.*.work/.resume/metrics.jsonl"))) or (
                 len(found[0].read_text().splitlines()) < count
@@ -152,7 +156,7 @@ def test_a_stage_that_was_killed_and_resumed_is_uploaded_whole(tmp_path: Path) -
         finally:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait(timeout=60)
-    repro(*line, cwd=tmp_path)
+    subprocess.run(line, cwd=tmp_path, env=environment(), check=True, timeout=300)
     (path,) = tmp_path.glob("outputs/store/rl/*/metrics.parquet")
     metrics = pq.read_table(path).to_pylist()
     with wandb_service() as service:
