@@ -51,7 +51,8 @@ def check(arguments: Sequence[str]) -> None:
             continue
         if key.lstrip("+") == "experiment":
             _experiment(key, value)
-        _old_spelling(key, value)
+        if (new := in_new_spelling(argument)) != argument:
+            raise ConfigError(f"{argument}: choices have no slash any more, write {new}")
         if key.lstrip("+") == "recipe":
             _recipes(value)
 
@@ -79,15 +80,15 @@ def _experiment(key: str, value: str) -> None:
         raise ConfigError(f"{key}={value}: an experiment is added, write +{key}={value}")
 
 
-def _old_spelling(key: str, value: str) -> None:
-    """Refuse choices in their old spelling, and say the whole override as it is written now."""
+def in_new_spelling(override: str) -> str:
+    """Return an override with choices as they are written now; sweeps submitted before the change hold the old ones."""
+    key, sign, value = override.partition("=")
     group = key.lstrip("+~").partition("@")[0]
-    old = {name: new_spelling(group, name) for name in re.split(r"[\[\]'\", ]+", value)}
-    new = value
-    for name, now in sorted(old.items(), key=lambda pair: -len(pair[0])):
-        new = new.replace(name, now) if now else new
-    if new != value:
-        raise ConfigError(f"{key}={value}: choices have no slash any more, write {key}={new}")
+    if "/" not in value or group not in ONCE_SLASHED:
+        return override
+    for name in sorted(re.split(r"[\[\]'\", ]+", value), key=len, reverse=True):
+        value = value.replace(name, new_spelling(group, name) or name)
+    return f"{key}{sign}{value}"
 
 
 def _recipes(value: str) -> None:

@@ -190,3 +190,19 @@ def test_what_hydra_reads_in_a_cell_may_differ(launcher: str, own: Path, tmp_pat
     forked("--config-dir", str(own), "-m", *line, f"hydra/launcher={launcher}", f"paths.store={shared_store}", cwd=tmp_path)
     written = {path.parent.name: (path.parent / ".hydra").exists() for path in tmp_path.glob("outputs/sweeps/custom/*/*/cell.json")}
     assert written == {"seed=0": True, "seed=7": False}
+
+
+def test_a_sweep_submitted_with_the_old_spelling_goes_on(tmp_path: Path) -> None:
+    """``python -m repro.sweep retry`` runs the cells of an old sweep with the code of now."""
+    from repro.sweep.folder import Cell, SweepFolder
+
+    old = ["model=micro/llama_small", "+experiment=model_size", "recipe=${scale}/table9", "data.file=a/b", "rl.steps=3"]
+    sweep = SweepFolder.create(str(tmp_path), [Cell(0, old, "x/seed=0", {})], "local", {}, [])
+    new = ["model=micro_llama_small", "+experiment=model_size", "recipe=${scale}_table9", "data.file=a/b", "rl.steps=3"]
+    assert SweepFolder(sweep.root).cells()[0].overrides == new
+
+
+def test_choices_have_no_folders() -> None:
+    """Hydra 1.4 would place their keys one level deeper."""
+    nested = [path for path in CONF.glob("*/*") if path.is_dir() and path.name != "__pycache__"]
+    assert {path.parent.name for path in nested} <= {"hydra"}

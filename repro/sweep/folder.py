@@ -28,6 +28,8 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from repro.arguments import in_new_spelling
+
 FINAL = ("done", "failed", "cancelled")
 PACKAGES = ("repro", "evals", "conf")
 SNAPSHOT = "snapshot.json"  # in the copied repro/: commit at submission
@@ -127,7 +129,8 @@ class SweepFolder:
 
     def cells(self) -> list[Cell]:
         if self._cells is None:
-            self._cells = [Cell(**json.loads(line)) for line in (self.root / "cells.jsonl").read_text().splitlines()]
+            cells = [Cell(**json.loads(line)) for line in (self.root / "cells.jsonl").read_text().splitlines()]
+            self._cells = [replace(cell, overrides=[in_new_spelling(text) for text in cell.overrides]) for cell in cells]
         return self._cells
 
     def change_resources(self, indices: list[int], changes: list[str]) -> None:
