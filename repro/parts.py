@@ -29,6 +29,8 @@ def split(path: str, key: str) -> tuple[str, str]:
     Raises:
         ConfigError: it is no such path.
     """
+    if not path:
+        raise ConfigError(f"{key} has no value: give the import path of your own part, e.g. mypackage.mymodule.Name")
     module, _, name = path.partition(":") if ":" in path else path.rpartition(".")
     if not all(part.isidentifier() for part in (*module.split("."), name)):
         raise ConfigError(f"{key}={path!r} is no import path: write package.module.Name or package.module:Name")
