@@ -117,6 +117,6 @@ def sources(config: Mapping[str, Any]) -> dict[str, str]:
         if custom is not None:
             found["reward.custom.path"] = source_hash(custom["path"], "reward.custom.path")
         verifier = config["verifier"]
-        if verifier["kind"] == "custom":
+        if verifier.get("kind") == "custom":
             found["verifier.path"] = source_hash(verifier["path"], "verifier.path")
     return found
