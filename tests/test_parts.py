@@ -183,3 +183,7 @@ def test_a_term_computes_as_ours_do(faults) -> None:
 
 def lengths(batch, by: int = 1) -> np.ndarray:
     return by * batch.lengths
+
+
+def same(gold: str, response: str) -> bool:
+    return gold in response

@@ -22,7 +22,8 @@ CHOICES = sorted(p.stem for p in (ROOT / "conf" / "verifier").glob("*.yaml"))
 
 @pytest.mark.parametrize("name", CHOICES)
 def test_every_choice_validates_and_is_made(name: str) -> None:
-    config = composed(f"verifier={name}")
+    own = ["verifier.path=tests.test_parts.same"] if name == "custom" else []
+    config = composed(f"verifier={name}", *own)
     validate(config)
     settings = plain(config)["verifier"]
     if needs_micro_judge(settings):
