@@ -317,7 +317,7 @@ class StreamTrainer(GRPOTrainer):
         elif signal.baseline in ("grpo", "rloo"):
             size, first = self.num_generations, self.accelerator.process_index * len(total)
             start = self.accelerator.gather(total[:, 0].contiguous())  # a group may lie across processes
-            among = self.accelerator.gather(counted)
+            among = None if signal.truncated_in_statistics else self.accelerator.gather(counted)
             baseline = returns.group_baseline(start, size, leave_one_out=signal.baseline == "rloo", counted=among)
             advantages = (total - baseline[first : first + len(total)].unsqueeze(1)) * mask
             if signal.scale_rewards:
